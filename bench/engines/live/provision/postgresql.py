@@ -1,0 +1,85 @@
+"""PostgreSQL, wherever it runs: its settings, and the questions put to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+if TYPE_CHECKING:
+    from bench.engines.live.provision.deployment import ServerSpec
+
+USER = "heartbench"
+DATABASE = "heartbench"
+
+# What was set by anyone, and what says how durable a commit is. Files and commands are left out:
+# they say nothing about the server's conduct, and are where people keep secrets.
+_SETTINGS = text("""
+    SELECT name, setting || coalesce(unit, '') FROM pg_settings
+    WHERE (source NOT IN ('default', 'override', 'client', 'session')
+           OR name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers'))
+      AND category NOT LIKE 'File Locations%'
+      AND name NOT LIKE 'ssl%' AND name NOT LIKE '%\\_command' AND name NOT LIKE '%conninfo%'
+      AND name NOT LIKE '%\\_director%' AND name NOT LIKE 'krb%'
+    ORDER BY name
+""")
+
+
+def settings(spec: ServerSpec, host: str) -> dict[str, str]:
+    """A durable server with its own defaults, but for what the meters and the clients need."""
+    return {
+        "listen_addresses": host,
+        "max_connections": str(spec.max_connections),
+        "fsync": "on",
+        "synchronous_commit": "on" if spec.synchronous_commit else "off",
+        "shared_preload_libraries": "pg_stat_statements",
+        "track_io_timing": "on",
+    }
+
+
+def flags(chosen: dict[str, str]) -> list[str]:
+    """The settings as arguments of `postgres`."""
+    return [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
+
+
+def url(host: str, port: int) -> str:
+    """Without a password: servers of our own trust whoever reaches the loopback interface."""
+    return f"postgresql+psycopg://{USER}@{host}:{port}/{DATABASE}"
+
+
+def shown(address: str) -> str:
+    """The URL without password and options: fit for messages."""
+    return make_url(address).set(query={}).render_as_string(hide_password=True)
+
+
+def refusal(address: str) -> str | None:
+    """Why the server can't be used as this user right now; None if it answers queries."""
+    try:
+        with _connected(address) as connection:
+            standby = connection.scalar(text("SELECT pg_is_in_recovery()"))
+    except OperationalError as error:
+        said = str(error.orig).strip()
+        password = make_url(address).password
+        return said.replace(str(password), "***") if password else said
+    return "it is a standby, which takes no writes" if standby else None
+
+
+def meter(address: str) -> None:
+    """Switches on `pg_stat_statements` in the database; needs a superuser."""
+    with _connected(address) as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_stat_statements"))
+
+
+def configuration(address: str) -> dict[str, str]:
+    """The version and the settings that somebody chose, as far as this user may read them."""
+    with _connected(address) as connection:
+        version = str(connection.scalar(text("SHOW server_version")))
+        rows = connection.execute(_SETTINGS)
+        return {"version": version, **{str(name): str(value) for name, value in rows}}
+
+
+def _connected(address: str) -> Connection:
+    engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    return engine.connect()

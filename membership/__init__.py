@@ -1,0 +1,58 @@
+"""Group membership: join, query, be told of changes; on SQL heartbeats and on ZooKeeper."""
+
+from membership.api import (
+    Cell,
+    CellWatch,
+    Fence,
+    Membership,
+    Meter,
+    Registration,
+    Traits,
+    Watch,
+)
+from membership.backends import connect
+from membership.config import Config, MemoryConfig, SqlConfig, ZooKeeperConfig
+from membership.errors import (
+    Closed,
+    Conflict,
+    Disconnected,
+    InvalidValue,
+    MembershipError,
+    MissingDriver,
+    NameTaken,
+    NotAMember,
+    UnknownBackend,
+)
+from membership.model import CellState, EventKind, Freshness, Member, MemberEvent, Metadata, View
+
+__all__ = [
+    "Cell",
+    "CellState",
+    "CellWatch",
+    "Closed",
+    "Config",
+    "Conflict",
+    "Disconnected",
+    "EventKind",
+    "Fence",
+    "Freshness",
+    "InvalidValue",
+    "Member",
+    "MemberEvent",
+    "Membership",
+    "MembershipError",
+    "MemoryConfig",
+    "Metadata",
+    "Meter",
+    "MissingDriver",
+    "NameTaken",
+    "NotAMember",
+    "Registration",
+    "SqlConfig",
+    "Traits",
+    "UnknownBackend",
+    "View",
+    "Watch",
+    "ZooKeeperConfig",
+    "connect",
+]

@@ -1,0 +1,87 @@
+"""Typed settings, one class a backend. Durations are seconds; each field says what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from membership.errors import InvalidValue
+
+DRIFT = 0.01
+"""By how much two machines' monotonic clocks may disagree: far more than a quartz does."""
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not value > 0:
+            raise InvalidValue(f"{name} is {value!r}: it has to be more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """For ``memory://``: members live in this process, shared by the connections to one URL."""
+
+    timeout: float = 1.0
+    """How long the members of a connection that died unclosed stay. Nobody renews: it is free."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlConfig:
+    """For ``sqlite:///…`` and ``postgresql+psycopg://…``."""
+
+    profile: Literal["nova", "tuned"] = "tuned"
+    """``tuned``: one statement a beat, database clock. ``nova``: what OpenStack Nova does."""
+    interval: float = 2.0
+    """Between two beats of a member. The database pays members / interval updates a second."""
+    timeout: float = 10.0
+    """Without a beat for this long a member is dead. Less is faster, and forgives less."""
+    poll: float | Literal["read"] = 1.0
+    """Between two reads of a watch; each reads the group. ``read`` (``nova`` only): all rows are
+    read once an interval, and each one again at the instant at which it would expire."""
+    synchronous_commit: bool = False
+    """Whether a *beat* waits for the disk. Joins, leaves, tokens and cells always do."""
+    pool_size: int = 2
+    """Connections that one `Membership` may hold."""
+    connect_timeout: float = 5.0
+    """How long one attempt to reach the database may take."""
+    drift: float = DRIFT
+    wall_clock: Callable[[], float] = field(default=time.time, repr=False)
+    """Seconds since 1970, as this process believes. Only ``nova`` ever asks."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "interval", "timeout", "connect_timeout")
+        if self.profile not in ("nova", "tuned"):
+            raise InvalidValue(f"profile is {self.profile!r}: it is 'nova' or 'tuned'")
+        if self.timeout <= self.interval:
+            raise InvalidValue(
+                f"timeout {self.timeout} s is no longer than interval {self.interval} s: "
+                "every member would be dead between two beats"
+            )
+        if self.poll == "read":
+            if self.profile != "nova":
+                raise InvalidValue("poll 'read' belongs to the profile 'nova'")
+        else:
+            _positive(self, "poll")
+
+
+@dataclass(frozen=True, slots=True)
+class ZooKeeperConfig:
+    """For ``zookeeper://host:port,…/namespace``."""
+
+    session_timeout: float = 10.0
+    """Asked of the server, which grants 2 to 20 of its ticks. A third of it is the ping period."""
+    connect_timeout: float = 10.0
+    """How long `connect` waits for the first session."""
+    drift: float = DRIFT
+
+    def __post_init__(self) -> None:
+        _positive(self, "session_timeout", "connect_timeout")
+
+
+Config = MemoryConfig | SqlConfig | ZooKeeperConfig

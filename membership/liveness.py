@@ -1,0 +1,105 @@
+"""The rules of life and death, without a clock: time comes in as an argument.
+
+The backends and the simulator share these functions; nothing here sleeps, reads or writes.
+Times are seconds unless a name says otherwise; every ``now`` belongs to one monotonic clock,
+but for `nova_is_up`, whose whole point is that it compares two wall clocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+
+def nova_is_up(last_seen: float, now: float, timeout: float) -> bool:
+    """Nova's test: the row's stamp and the reader's clock differ by at most ``timeout``.
+
+    ``last_seen`` is ``last_seen_up``, or ``created_at`` before the first beat. The absolute
+    value is Nova's: a stamp from the far future is as dead as one from the past.
+    (``nova.servicegroup.drivers.db.DbDriver.is_up``)
+    """
+    return abs(now - last_seen) <= timeout
+
+
+def lease_deadline(sent: float, timeout: float, drift: float) -> float:
+    """The instant until which a member may still believe in itself.
+
+    It counts from the *sending* of the last answered renewal, for the server can't have begun
+    to count earlier than that, and is shortened by ``drift``, the share of the timeout by
+    which two monotonic clocks may disagree.
+    """
+    return sent + timeout * (1.0 - drift)
+
+
+def negotiated_timeout(
+    asked: float, tick: float, minimum: float | None = None, maximum: float | None = None
+) -> float:
+    """The session timeout that a ZooKeeper server grants: clamped to 2 to 20 ticks."""
+    low = 2 * tick if minimum is None else minimum
+    high = 20 * tick if maximum is None else maximum
+    return min(max(asked, low), high)
+
+
+def zookeeper_expiry(touched: float, timeout: float, tick: float) -> float:
+    """When ZooKeeper expires a session last touched at ``touched``.
+
+    Sessions expire in buckets, a whole tick apart on the server's monotonic clock: the
+    deadline is rounded up to the next multiple of the tick, and never down to itself.
+    (``org.apache.zookeeper.server.ExpiryQueue.roundToNextInterval``, which counts in whole ms.)
+    """
+    tick_ms = round(tick * 1000)
+    deadline_ms = math.floor(touched * 1000) + round(timeout * 1000)
+    return (deadline_ms // tick_ms + 1) * tick_ms / 1000
+
+
+@dataclass(slots=True)
+class _Beat:
+    value: Hashable
+    since: float
+    confirmed: bool = False
+
+
+class ChangeTracker:
+    """Declares a member dead only after *this* reader saw its beat unchanged for the timeout.
+
+    Only time in which the database answered counts. A gap between two answers longer than
+    ``max_gap`` starts every member's timeout again: during an outage nobody could beat, and
+    neither a clock step nor a reader's late start is anybody's death.
+    """
+
+    def __init__(self, timeout: float, max_gap: float) -> None:
+        self._timeout = timeout
+        self._max_gap = max_gap
+        self._beats: dict[str, _Beat] = {}
+        self._answered = -math.inf
+
+    def observe(self, now: float, beats: Mapping[str, Hashable]) -> None:
+        """Take in one complete read: each member's beat (any value that changes at each beat)."""
+        gap = now - self._answered > self._max_gap
+        self._answered = now
+        known, self._beats = self._beats, {}
+        for name, value in beats.items():
+            beat = known.get(name)
+            if beat is None:
+                beat = _Beat(value, now)
+            elif beat.value != value:
+                beat = _Beat(value, now, confirmed=True)
+            elif gap:
+                beat = _Beat(value, now)
+            self._beats[name] = beat
+
+    def dead(self) -> frozenset[str]:
+        """Those whose beat stood still for the timeout, as of the last read."""
+        return frozenset(name for name, beat in self._beats.items() if self._silent(beat))
+
+    def unconfirmed(self) -> frozenset[str]:
+        """Those of whom this reader can't say either: neither a beat nor a full silence seen."""
+        return frozenset(
+            name
+            for name, beat in self._beats.items()
+            if not beat.confirmed and not self._silent(beat)
+        )
+
+    def _silent(self, beat: _Beat) -> bool:
+        return self._answered - beat.since >= self._timeout
