@@ -29,7 +29,7 @@ class MachineError(HarnessError):
     exit_code = 4
 
 
-class InvalidRun(HarnessError):  # noqa: N818 - it names a verdict, the run itself did not fail
+class InvalidRun(HarnessError):
     """The run took place, but its numbers must not be believed."""
 
     exit_code = 3

@@ -24,7 +24,7 @@ def difference(
         known = before.get(name)
         if known is None or known.token != new.token:
             yield EventKind.JOINED, new
-        elif known.metadata != new.metadata:
+        elif known is not new and known.metadata != new.metadata:
             yield EventKind.UPDATED, new
 
 

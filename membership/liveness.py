@@ -65,28 +65,31 @@ class ChangeTracker:
 
     Only time in which the database answered counts. A gap between two answers longer than
     ``max_gap`` starts every member's timeout again: during an outage nobody could beat, and
-    neither a clock step nor a reader's late start is anybody's death.
+    neither a clock step nor a reader's late start is anybody's death. A silence begins with the
+    *answer* that first showed the beat and lasts until the *sending* of the last read that still
+    showed it: a read that is slow to be answered proves nothing about the time it took.
     """
 
     def __init__(self, timeout: float, max_gap: float) -> None:
         self._timeout = timeout
         self._max_gap = max_gap
         self._beats: dict[str, _Beat] = {}
+        self._sent = -math.inf
         self._answered = -math.inf
 
-    def observe(self, now: float, beats: Mapping[str, Hashable]) -> None:
+    def observe(self, beats: Mapping[str, Hashable], *, sent: float, answered: float) -> None:
         """Take in one complete read: each member's beat (any value that changes at each beat)."""
-        gap = now - self._answered > self._max_gap
-        self._answered = now
+        gap = answered - self._answered > self._max_gap
+        self._sent, self._answered = sent, answered
         known, self._beats = self._beats, {}
         for name, value in beats.items():
             beat = known.get(name)
             if beat is None:
-                beat = _Beat(value, now)
+                beat = _Beat(value, answered, confirmed=not gap)  # it came since the last read
             elif beat.value != value:
-                beat = _Beat(value, now, confirmed=True)
+                beat = _Beat(value, answered, confirmed=True)
             elif gap:
-                beat = _Beat(value, now)
+                beat = _Beat(value, answered)
             self._beats[name] = beat
 
     def dead(self) -> frozenset[str]:
@@ -101,5 +104,13 @@ class ChangeTracker:
             if not beat.confirmed and not self._silent(beat)
         )
 
+    def expiry(self) -> float:
+        """The earliest instant at which a read can show another death; infinity if none can."""
+        return min(
+            (beat.since + self._timeout for beat in self._beats.values() if not self._silent(beat)),
+            default=math.inf,
+        )
+
     def _silent(self, beat: _Beat) -> bool:
-        return self._answered - beat.since >= self._timeout
+        # the very sum that `expiry` hands out: rounding must not make the two disagree
+        return self._sent >= beat.since + self._timeout

@@ -9,36 +9,48 @@ from typing import Any
 import yaml
 
 from bench.errors import ScenarioError
-from bench.scenario.quantities import shown
+from bench.scenario.quantities import WrongValue, shown
 
 Path = tuple[str | int, ...]
 """Where a value stands in the document: `("phases", 1, "fault")`."""
 
 DEEPEST = 20
+LARGEST = 10**40
 
 
-@dataclass
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where something was written, in the order of the file; what `--set` gave comes last."""
+
+    line: int
+    column: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Document:
     """Plain data (mappings, lists and scalars) and where each piece of it was written."""
 
     source: str
     data: dict[str, Any]
-    values: dict[Path, str] = field(default_factory=dict)
-    keys: dict[Path, str] = field(default_factory=dict)
+    values: dict[Path, Position]
+    keys: dict[Path, Position]
 
-    def where(self, path: Path, *, key: bool = False) -> str:
-        """The position of the value (or of the key) at `path`, or of the nearest thing around it."""
-        for length in range(len(path), -1, -1):
-            places = (self.keys, self.values) if key else (self.values, self.keys)
-            for place in places:
+    def where(self, path: Path, *, key: bool = False) -> Position:
+        """The position of the value (or of the key) at `path`, or else of what is around it."""
+        for length in range(len(path), 0, -1):
+            for place in (self.keys, self.values) if key else (self.values, self.keys):
                 if path[:length] in place:
                     return place[path[:length]]
-        return f"{self.source}:1:1"
+        return Position(1, 1, f"{self.source}:1:1")
 
-    def put(self, dotted: str, value: object, position: str) -> None:
+    def put(self, dotted: str, value: object, position: Position) -> None:
         """Sets the value at `services.count`, in place of what stood there.
 
-        Raises ValueError where something on the way is not a mapping or a list.
+        Raises WrongValue where something on the way is not a mapping or a list.
         """
         path = put(self.data, dotted, value)
         for places in (self.values, self.keys):
@@ -48,33 +60,54 @@ class Document:
 
 
 def put(data: dict[str, Any], dotted: str, value: object) -> Path:
-    """Sets `value` in nested mappings and lists; says at which path. Missing mappings are made."""
+    """Sets `value` in nested mappings and lists; says at which path.
+
+    A part of the scenario that is missing as a whole is made. Raises WrongValue where the way
+    does not exist.
+    """
     words = dotted.split(".")
     path: list[str | int] = []
     inside: Any = data
     for number, word in enumerate(words):
-        last = number == len(words) - 1
+        last, so_far = number == len(words) - 1, ".".join(words[:number])
         step: str | int = word
         if isinstance(inside, list):
             if not re.fullmatch("[0-9]{1,6}", word) or int(word) >= len(inside):
                 right = f"0 to {len(inside) - 1}" if inside else "it is empty"
-                raise ValueError(f"{word!r} is no place in {'.'.join(words[:number])} ({right})")
+                raise WrongValue(f"no {shown(word)} in {so_far} ({right})")
             step = int(word)
         elif not isinstance(inside, dict):
-            raise ValueError(f"{'.'.join(words[:number])} has no fields (it is {shown(inside)})")
+            raise WrongValue(f"{so_far} has no fields (it is {shown(inside)})")
+        elif not last and number > 0 and word not in inside:
+            raise WrongValue(f"no {shown(word)} in {so_far} ({nearest(word, inside, 'known')})")
+        elif not last:
+            inside.setdefault(word, {})
         path.append(step)
         if last:
             inside[step] = value
-        elif isinstance(inside, dict):
-            inside = inside.setdefault(word, {})
         else:
             inside = inside[step]
     return tuple(path)
 
 
+def inside(data: Any, location: Path) -> Path:
+    """The part of a pydantic location that is in the data.
+
+    The rest is the kind of a union, a field that is missing, or `[key]`.
+    """
+    path: list[str | int] = []
+    for step in location:
+        try:
+            data = data[step]
+        except (LookupError, TypeError):
+            continue
+        path.append(step)
+    return tuple(path)
+
+
 def nearest(word: object, known: Iterable[str], kind: str) -> str:
     """What would have been right: the word that was meant, or all words that there are."""
-    known = sorted(known)
+    known = sorted(known) or ["none"]
     close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"{kind}: {', '.join(known)}"
 
@@ -121,8 +154,14 @@ def _compose(text: str, reader: "_Reader") -> yaml.Node | None:
     return node
 
 
+class _RefusedError(yaml.MarkedYAMLError):
+    """Good YAML that a scenario has no use for."""
+
+
 def _plain(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "cannot be read"
+    if isinstance(error, _RefusedError):
+        return problem
     if r"'\t'" in problem:
         return "a tab (indent with spaces)"
     if "expected a single document" in (error.context or ""):
@@ -132,20 +171,16 @@ def _plain(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, without aliases (a few lines could grow to gigabytes) and bounded in depth."""
+    """PyYAML's safe loader, bounded in depth and without aliases: a page of them fills memory."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        mark: Any = self.peek_event().start_mark  # type: ignore[no-untyped-call] # so in its stubs
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="an alias (write the value out)", problem_mark=event.start_mark
-            )
+            raise _RefusedError(problem="an alias (write the value out)", problem_mark=mark)
         if self.depth > DEEPEST:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {DEEPEST}", problem_mark=event.start_mark
-            )
+            raise _RefusedError(problem=f"nested deeper than {DEEPEST}", problem_mark=mark)
         self.depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
@@ -157,12 +192,13 @@ class _Reader:
     """Turns YAML nodes into plain data, keeping positions and collecting problems."""
 
     source: str
-    values: dict[Path, str] = field(default_factory=dict)
-    keys: dict[Path, str] = field(default_factory=dict)
+    values: dict[Path, Position] = field(default_factory=dict)
+    keys: dict[Path, Position] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def position(self, mark: Any) -> str:
-        return f"{self.source}:{mark.line + 1}:{mark.column + 1}" if mark else f"{self.source}:1:1"
+    def position(self, mark: Any) -> Position:
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        return Position(line, column, f"{self.source}:{line}:{column}")
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         self.values[path] = self.position(node.start_mark)
@@ -170,6 +206,7 @@ class _Reader:
             return self.mapping(node.value, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
         return self.scalar(node)
 
     def mapping(self, pairs: Sequence[tuple[yaml.Node, yaml.Node]], path: Path) -> dict[str, Any]:
@@ -180,7 +217,7 @@ class _Reader:
             if not isinstance(key, str):
                 self.problems.append(f"{position}: a key that is not a text (put it in quotes)")
             elif key in result:
-                first = self.keys[(*path, key)].removeprefix(f"{self.source}:").split(":")[0]
+                first = self.keys[(*path, key)].line
                 self.problems.append(
                     f"{position}: key {shown(key)} is given twice (it is in line {first} already)"
                 )
@@ -189,7 +226,7 @@ class _Reader:
                 result[key] = self.read(value_node, (*path, key))
         return result
 
-    def scalar(self, node: yaml.Node) -> Any:
+    def scalar(self, node: yaml.ScalarNode) -> Any:
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         construct = yaml.constructor.SafeConstructor()
         try:
@@ -199,18 +236,19 @@ class _Reader:
                 case "bool":
                     return construct.construct_yaml_bool(node)
                 case "int":
-                    return construct.construct_yaml_int(node)
+                    number = construct.construct_yaml_int(node)
+                    if abs(number) < LARGEST:
+                        return number
                 case "float":
                     return construct.construct_yaml_float(node)
                 case "str" | "timestamp" | "value" | "merge":
                     return str(node.value)
+                case _:
+                    what = f"tag {shown(node.tag)} is not allowed (leave it out)"
+                    self.problems.append(f"{self.position(node.start_mark)}: {what}")
+                    return None
         except (ValueError, KeyError, OverflowError, IndexError):
-            self.problems.append(
-                f"{self.position(node.start_mark)}: {shown(node.value)} cannot be read as {kind} "
-                "(put it in quotes if it is a text)"
-            )
-            return None
-        self.problems.append(
-            f"{self.position(node.start_mark)}: tag {shown(node.tag)} is not allowed (leave it out)"
-        )
+            pass
+        what = f"{shown(node.value)} cannot be read as {kind} (in quotes, if it is a text)"
+        self.problems.append(f"{self.position(node.start_mark)}: {what}")
         return None

@@ -1,8 +1,7 @@
 """The quantities that a scenario is written in: `10s`, `1%`, `1000/s`, `10_000`.
 
 Each type parses what a person writes into a plain number in the base unit (seconds, a share of
-one, per second) and says in the JSON Schema what it accepts. A wrong quantity is a `ValueError`
-that reads `what is wrong (what would be right)`.
+one, per second) and says in the JSON Schema what it accepts. A wrong one is a WrongValue.
 """
 
 import math
@@ -11,6 +10,11 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
+
+
+class WrongValue(ValueError):
+    """Not what is accepted; the text reads `what is wrong (what would be right)`."""
+
 
 LONGEST = 30 * 86_400.0
 """The longest duration accepted, in seconds: longer ones are slips of the pen."""
@@ -30,7 +34,7 @@ def shown(value: object) -> str:
 
 
 def pattern(units: dict[str, float]) -> str:
-    """The regular expression of a number with one of `units`, as the schema and the parser use it."""
+    """The regular expression, for the schema, of what `measured` reads with these units."""
     return rf"^{NUMBER} ?({'|'.join(re.escape(unit) for unit in units)})$"
 
 
@@ -38,12 +42,12 @@ def measured(value: object, units: dict[str, float], right: str) -> float:
     """`value` in the base unit: a finite number as it stands, or a text with one of `units`."""
     wrong = f"{shown(value)} is not {right}"
     if isinstance(value, str):
-        found = re.fullmatch(rf"(?P<number>{NUMBER}) ?(?P<unit>\D*)", value, re.ASCII)
+        found = re.fullmatch(rf"(?P<number>-?{NUMBER}) ?(?P<unit>\D*)", value, re.ASCII)
         if not found or found["unit"] not in units:
-            raise ValueError(wrong)
+            raise WrongValue(wrong)
         value, factor = found["number"].replace("_", ""), units[found["unit"]]
     elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(wrong)
+        raise WrongValue(wrong)
     else:
         factor = 1.0
     try:
@@ -51,7 +55,7 @@ def measured(value: object, units: dict[str, float], right: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(wrong)
+        raise WrongValue(wrong)
     return number
 
 
@@ -59,9 +63,9 @@ def duration(value: object) -> float:
     """Seconds from `10s`, `500ms`, `2m`, `1h` or a number; from 0 to 30 days."""
     seconds = measured(value, SECONDS, "a duration (such as 10s, 500ms, 2m or 1.5)")
     if seconds < 0:
-        raise ValueError(f"{shown(value)} is negative (a duration is 0 or more)")
+        raise WrongValue(f"{shown(value)} is negative (a duration is 0 or more)")
     if seconds > LONGEST:
-        raise ValueError(f"{shown(value)} is too long (30 days at most)")
+        raise WrongValue(f"{shown(value)} is too long (30 days at most)")
     return seconds
 
 
@@ -69,7 +73,7 @@ def fraction(value: object) -> float:
     """A share of one from `1%` or 0.01; above 0, at most 1."""
     share = measured(value, PERCENT, "a fraction (such as 1% or 0.01)")
     if not 0 < share <= 1:
-        raise ValueError(f"{shown(value)} is out of range (more than 0%, at most 100%)")
+        raise WrongValue(f"{shown(value)} is out of range (more than 0%, at most 100%)")
     return share
 
 
@@ -77,9 +81,9 @@ def rate(value: object) -> float:
     """Per second, from `1000/s`, `60/m` or a number; above 0."""
     per_second = measured(value, PER_SECOND, "a rate (such as 1000/s)")
     if per_second <= 0:
-        raise ValueError(f"{shown(value)} is too low (more than 0 a second)")
+        raise WrongValue(f"{shown(value)} is too low (more than 0 a second)")
     if per_second > 1e9:
-        raise ValueError(f"{shown(value)} is too high (1e9 a second at most)")
+        raise WrongValue(f"{shown(value)} is too high (1e9 a second at most)")
     return per_second
 
 
@@ -90,11 +94,9 @@ def whole(value: object, least: int, most: int) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{shown(value)} is not a whole number (such as 10 or 10_000)")
+        raise WrongValue(f"{shown(value)} is not a whole number (such as 10 or 10_000)")
     if not least <= value <= most:
-        # A number of thousands of digits cannot even be printed.
-        written = shown(value) if abs(value) < 10**50 else "the number"
-        raise ValueError(f"{written} is out of range (from {least} to {most})")
+        raise WrongValue(f"{shown(value)} is out of range (from {least} to {most})")
     return value
 
 
@@ -102,26 +104,26 @@ def number(value: object) -> float:
     """A plain number above 0."""
     plain = measured(value, {}, "a number (such as 0.5)")
     if plain <= 0:
-        raise ValueError(f"{shown(value)} is too low (more than 0)")
+        raise WrongValue(f"{shown(value)} is too low (more than 0)")
     return plain
 
 
 def switch(value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is neither true nor false (true or false)")
+        raise WrongValue(f"{shown(value)} is neither true nor false (true or false)")
     return value
 
 
 def positive(seconds: float) -> float:
     if seconds <= 0:
-        raise ValueError("0 is too short (more than 0s)")
+        raise WrongValue("0 is too short (more than 0s)")
     return seconds
 
 
 def name(value: object) -> str:
     """A word that is safe in a path, a znode and a table: a-z, 0-9 and `-`."""
     if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
-        raise ValueError(
+        raise WrongValue(
             f"{shown(value)} is not a safe name (a-z, 0-9 and -, starting with a letter or digit, "
             "at most 64)"
         )
@@ -130,7 +132,7 @@ def name(value: object) -> str:
 
 def text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{shown(value)} is not a text (put it in quotes)")
+        raise WrongValue(f"{shown(value)} is not a text (put it in quotes)")
     return value
 
 
@@ -163,12 +165,8 @@ Positive = Annotated[float, PlainValidator(duration), AfterValidator(positive), 
 """Seconds, more than 0."""
 Fraction = Annotated[float, PlainValidator(fraction), _schema(PERCENT, minimum=0, maximum=1)]
 Rate = Annotated[float, PlainValidator(rate), _schema(PER_SECOND, minimum=0)]
-Count = Annotated[
-    int, PlainValidator(_in(1, MOST_SERVICES)), _whole_schema(1, MOST_SERVICES)
-]
-CountOrNone = Annotated[
-    int, PlainValidator(_in(0, MOST_SERVICES)), _whole_schema(0, MOST_SERVICES)
-]
+Count = Annotated[int, PlainValidator(_in(1, MOST_SERVICES)), _whole_schema(1, MOST_SERVICES)]
+CountOrNone = Annotated[int, PlainValidator(_in(0, MOST_SERVICES)), _whole_schema(0, MOST_SERVICES)]
 Few = Annotated[int, PlainValidator(_in(1, 1000)), _whole_schema(1, 1000)]
 Number = Annotated[
     float, PlainValidator(number), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})

@@ -1,7 +1,7 @@
 """The base of every mapping in a scenario: it says everything that is wrong with it at once."""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -15,8 +15,18 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from bench.scenario.positions import nearest
 from bench.scenario.quantities import shown
 
-Problem = tuple[tuple[str | int, ...], str]
-"""Where, below the value that the rule belongs to, and `what is wrong (what would be right)`."""
+
+class Problem(NamedTuple):
+    """One thing that is wrong."""
+
+    where: tuple[str | int, ...]
+    """The steps from the value that is being checked to the one that is wrong."""
+    message: str
+    """`what is wrong (what would be right)`"""
+
+
+KEY = "[key]"
+"""The last step of a location that means the key itself, as pydantic has it too."""
 
 
 class Strict(BaseModel):
@@ -39,15 +49,15 @@ class Strict(BaseModel):
         if not isinstance(data, dict):
             return handler(data)
         known = cls.known()
-        problems: list[Problem] = [
-            ((key,), f"unknown key {shown(key)} ({nearest(key, known, 'known')})")
+        problems = [
+            Problem((key, KEY), f"unknown key {shown(key)} ({nearest(key, known, 'known')})")
             for key in data
             if key not in known
         ]
         try:
             model = handler({key: value for key, value in data.items() if key in known})
         except ValidationError as error:
-            problems += [(detail["loc"], said(detail)) for detail in error.errors()]
+            problems += [Problem(detail["loc"], said(detail)) for detail in error.errors()]
         else:
             problems += model.impossible()
         if problems:
@@ -69,7 +79,9 @@ def said(detail: ErrorDetails) -> str:
             return "'kind' is missing (add it)"
         case "union_tag_invalid":
             words = [tag.strip("'") for tag in str(context["expected_tags"]).split(", ")]
-            return f"unknown kind {shown(context['tag'])} ({nearest(context['tag'], words, 'kinds')})"
+            return (
+                f"unknown kind {shown(context['tag'])} ({nearest(context['tag'], words, 'kinds')})"
+            )
         case "literal_error":
             words = str(context["expected"]).replace(" or ", ", ").split(", ")
             right = nearest(value, (word.strip("'") for word in words), "known")
@@ -87,7 +99,6 @@ def said(detail: ErrorDetails) -> str:
 
 
 def _detail(problem: Problem) -> InitErrorDetails:
-    where, message = problem
     # The message goes in as a parameter: braces in it are the user's, not a template's.
-    error = PydanticCustomError("scenario", "{message}", {"message": message})
-    return InitErrorDetails(type=error, loc=where, input=None)
+    error = PydanticCustomError("scenario", "{message}", {"message": problem.message})
+    return InitErrorDetails(type=error, loc=problem.where, input=None)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bench.engines.live.provision import zookeeper
+from bench.errors import MachineError
 
 Kind = Literal["sql", "zookeeper"]
-Role = Literal["leader", "follower", "observer", "standalone", "primary"]
+Role = zookeeper.Mode | Literal["primary"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -61,7 +62,7 @@ class Server:
         """The part that the server plays right now.
 
         A ZooKeeper server is asked each time, since leadership moves; `ConnectionError` says that
-        it gave no answer or isn't serving. PostgreSQL is the primary: provisioning refused all else.
+        it gave no answer or isn't serving. PostgreSQL is the primary: nothing else is provisioned.
         """
         if self.kind == "sql":
             return "primary"
@@ -89,13 +90,6 @@ class Lack:
     why: str
     command: str
 
-    def __str__(self) -> str:
-        return f"{self.what}: {self.why}; {self.command}"
 
-
-class ProvisionError(Exception):
-    """No servers. The message says why, and what to do."""
-
-    @classmethod
-    def lacking(cls, lacks: Iterable[Lack]) -> ProvisionError:
-        return cls("\n".join(map(str, lacks)))
+class ProvisionError(MachineError):
+    """No servers. The message says why, and what to do. Nothing of them is left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 if TYPE_CHECKING:
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 USER = "heartbench"
 DATABASE = "heartbench"
 
+CONNECT_TIMEOUT = 5
+"""Seconds; whatever listens may be no PostgreSQL and never say a word."""
+
 # What was set by anyone, and what says how durable a commit is. Files and commands are left out:
 # they say nothing about the server's conduct, and are where people keep secrets.
 _SETTINGS = text("""
-    SELECT name, setting || coalesce(unit, '') FROM pg_settings
+    SELECT name, current_setting(name) FROM pg_settings
     WHERE (source NOT IN ('default', 'override', 'client', 'session')
            OR name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers'))
       AND category NOT LIKE 'File Locations%'
@@ -44,9 +47,9 @@ def flags(chosen: dict[str, str]) -> list[str]:
     return [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, database: str = DATABASE) -> str:
     """Without a password: servers of our own trust whoever reaches the loopback interface."""
-    return f"postgresql+psycopg://{USER}@{host}:{port}/{DATABASE}"
+    return f"postgresql+psycopg://{USER}@{host}:{port}/{database}"
 
 
 def shown(address: str) -> str:
@@ -59,15 +62,20 @@ def refusal(address: str) -> str | None:
     try:
         with _connected(address) as connection:
             standby = connection.scalar(text("SELECT pg_is_in_recovery()"))
-    except OperationalError as error:
-        said = str(error.orig).strip()
+    except DBAPIError as error:
+        said = " ".join(str(error.orig).split())
         password = make_url(address).password
         return said.replace(str(password), "***") if password else said
     return "it is a standby, which takes no writes" if standby else None
 
 
-def meter(address: str) -> None:
-    """Switches on `pg_stat_statements` in the database; needs a superuser."""
+def create_database(host: str, port: int) -> None:
+    with _connected(url(host, port, "postgres")) as connection:
+        connection.execute(text(f"CREATE DATABASE {DATABASE}"))
+
+
+def switch_on_statistics(address: str) -> None:
+    """Adds `pg_stat_statements`, which the server has loaded, to the database."""
     with _connected(address) as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_stat_statements"))
 
@@ -81,5 +89,10 @@ def configuration(address: str) -> dict[str, str]:
 
 
 def _connected(address: str) -> Connection:
-    engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    engine = create_engine(
+        make_url(address).set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"connect_timeout": CONNECT_TIMEOUT},
+    )
     return engine.connect()

@@ -33,7 +33,10 @@ def ports(count: int, first: int | None) -> list[int]:
         wanted = list(range(first, first + count))
         for port in wanted:
             if not _free(port):
-                raise taken(port)
+                raise PortTakenError(
+                    f"port {port} on {LOOPBACK} is in use{_by_whom(port)}; "
+                    "stop that program or choose another port"
+                )
         return wanted
     outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     candidates = range(_LOWEST, outgoing) if outgoing > 2 * _LOWEST else range(_LOWEST, 65_536)
@@ -45,12 +48,6 @@ def ports(count: int, first: int | None) -> list[int]:
         if len(found) == count:
             return sorted(found)
     raise ProvisionError(f"fewer than {count} free ports on {LOOPBACK}; stop what listens there")
-
-
-def taken(port: int) -> PortTakenError:
-    return PortTakenError(
-        f"port {port} on {LOOPBACK} is in use{_by_whom(port)}; stop that program or choose another port"
-    )
 
 
 def wait_until(ready: Callable[[], bool], check: Callable[[], None], what: str) -> None:
@@ -79,8 +76,7 @@ def _free(port: int) -> bool:
 
 def _by_whom(port: int) -> str:
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-            if connection.pid is None:  # another user's
-                break
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+        if listens and connection.pid:  # unknown for other users' processes
             return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,11 +114,10 @@ def configuration(host: str, port: int) -> dict[str, str]:
     """The version and settings in effect; fewer where the server's whitelist lacks `conf`."""
     version = _pairs(ask(host, port, "srvr"), ":").get("Zookeeper version", "unknown")
     asked = _pairs(ask(host, port, "conf"), "=")
-    folders = ("dataDir", "dataLogDir")  # say nothing about the server but where it happened to be
-    return {
-        "version": version.partition(",")[0],
-        **{key: value for key, value in asked.items() if key not in folders},
-    }
+    # Its data folders say nothing about how a server behaves.
+    kept = {key: value for key, value in asked.items() if not key.startswith("data")}
+    # Last, because an ensemble's `version` counts its reconfigurations.
+    return kept | {"version": re.split("[-,]", version)[0]}
 
 
 def _pairs(answer: str, separator: str) -> Mapping[str, str]:
@@ -127,4 +126,4 @@ def _pairs(answer: str, separator: str) -> Mapping[str, str]:
 
 
 def _milliseconds(seconds: float) -> str:
-    return str(math.floor(seconds * 1000 + 0.5))
+    return str(round(seconds * 1000))

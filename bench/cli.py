@@ -1,0 +1,284 @@
+"""The `heartbench` command: arguments in, one value out, one call.
+
+Exit codes: 0 good; 1 an objective or a regression failed; 2 the scenario or the call is wrong;
+3 the run is invalid, or broke off by an exception; 4 the machine or a server is not up to it;
+130 interrupted.
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench import doctor as machine
+from bench.errors import HarnessError, ScenarioError
+from bench.plan import Cost, Run, cost
+from bench.plan import plan as planned
+from bench.report.progress import shown
+from bench.report.table import table as result_table
+from bench.scenario import find, load
+from bench.scenario import schema as scenario_schema
+
+INTERRUPTED = 130
+BROKE_OFF = 3
+
+
+class Commands(click.Group):
+    """Turns what ends a command into its exit code, and SIGTERM into an interrupt like Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            problems = error.problems if isinstance(error, ScenarioError) else [str(error)]
+            _complain(ctx, problems, error.exit_code, type(error).__name__)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            _complain(ctx, ["interrupted"], INTERRUPTED, "KeyboardInterrupt")
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - Python would exit with 1: a failed objective
+            traceback.print_exc()
+            _complain(ctx, [str(error)], BROKE_OFF, type(error).__name__)
+            ctx.exit(BROKE_OFF)
+
+
+def _complain(ctx: click.Context, problems: Sequence[str], exit_code: int, error: str) -> None:
+    for problem in problems:
+        click.echo(problem, err=True)
+    if ctx.meta.get("json"):
+        _say({"error": error, "exit_code": exit_code, "problems": list(problems)})
+
+
+def _say(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+    ctx.meta["json"] = value
+    return value
+
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, callback=_remember, help="Print JSON, for machines."
+)
+overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Set a field of the scenario, such as services.count=500. May be repeated.",
+)
+servers = click.option(
+    "--servers",
+    multiple=True,
+    default=("auto",),
+    metavar="auto|docker|local|URL",
+    help="Where the servers come from; one URL for each kind that already runs.",
+)
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="heartbench")
+def main() -> None:
+    """Measure group membership on SQL heartbeats and on ZooKeeper.
+
+    A SCENARIO is a file, or the name of one that is shipped, such as quickstart.
+    """
+
+
+@main.command()
+@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@overrides
+@as_json
+def validate(scenarios: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check scenarios, and name everything that is wrong with them."""
+    right: dict[str, tuple[Run, ...]] = {}
+    problems: list[str] = []
+    for scenario in scenarios:
+        try:
+            right[scenario] = planned(load(find(scenario), overrides))
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(problems)
+    if as_json:
+        _say([{"scenario": name, "runs": len(runs)} for name, runs in right.items()])
+    else:
+        for name, runs in right.items():
+            click.echo(f"{name}: right, {_many(len(runs), 'run')}")
+
+
+@main.command()
+@as_json
+def schema(as_json: bool) -> None:  # noqa: ARG001 - it is JSON in any case
+    """Print the JSON Schema of scenarios, for editors."""
+    _say(scenario_schema())
+
+
+@main.command()
+@click.argument("scenario")
+@overrides
+@as_json
+def plan(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what a run would do and take, without starting anything."""
+    runs = planned(load(find(scenario), overrides))
+    costs = [cost(run) for run in runs]
+    if as_json:
+        _say(_plan_value(runs, costs))
+    else:
+        _show_plan(runs, costs)
+
+
+@main.command()
+@click.argument("scenario", default="quickstart")
+@overrides
+@servers
+@as_json
+def doctor(
+    scenario: str, overrides: tuple[str, ...], servers: tuple[str, ...], as_json: bool
+) -> None:
+    """Say what this machine lacks for a scenario, and the command that mends it."""
+    lacks = machine.examine(planned(load(find(scenario), overrides)), servers)
+    if as_json:
+        _say({"ok": not lacks, "lacks": [dataclasses.asdict(lack) for lack in lacks]})
+    else:
+        for lack in lacks:
+            click.echo(f"{lack.what}\n  why:  {lack.why}\n  mend: {lack.command}")
+        if not lacks:
+            click.echo(f"{scenario}: this machine has all it takes")
+    if lacks:
+        raise click.exceptions.Exit(4)
+
+
+@main.command()
+@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@overrides
+@click.option("--repeat", type=click.IntRange(min=1), help="Repeat so often; overrides the file.")
+@servers
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="The folder of all results.",
+)
+@as_json
+def run(
+    scenarios: tuple[str, ...],
+    overrides: tuple[str, ...],
+    repeat: int | None,
+    servers: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Run scenarios on real servers, and say what came of them."""
+    from bench.run import run as run_scenario  # not at import: validate needs no engine
+
+    if repeat is not None:
+        overrides = (*overrides, f"repeat={repeat}")
+    loaded = [load(find(scenario), overrides) for scenario in scenarios]
+    console = Console(stderr=True)
+    outcomes = []
+    for scenario in loaded:
+        with shown(console) as listen:
+            outcome = run_scenario(scenario, servers=servers, out=out, argv=sys.argv, listen=listen)
+        outcomes.append(outcome)
+        if as_json:
+            _say({"path": str(outcome.path), "summary": outcome.summary})
+        else:
+            shell = Console(width=None if sys.stdout.isatty() else 100)
+            shell.print(result_table(outcome.summary))
+            shell.print(f"results: {outcome.path}", soft_wrap=True)
+    if worst := max(outcome.exit_code for outcome in outcomes):
+        raise click.exceptions.Exit(worst)
+
+
+def _plan_value(runs: tuple[Run, ...], costs: list[Cost]) -> dict[str, Any]:
+    return {
+        "scenario": runs[0].scenario.name,
+        "seconds": sum(each.seconds for each in costs),
+        "runs": [
+            {
+                "index": run.index,
+                "backend": run.backend_name,
+                "repeat": run.repeat,
+                "point": dict(run.point),
+                "services": run.scenario.services.count,
+                "duration": run.duration,
+                "faults": [
+                    {
+                        "kind": fault.kind,
+                        "victims": [run.service_name(index) for index in fault.victims.tolist()],
+                        "at": fault.at.tolist(),
+                        "duration": fault.duration,
+                    }
+                    for fault in run.faults
+                ],
+                "cost": dataclasses.asdict(each),
+            }
+            for run, each in zip(runs, costs, strict=True)
+        ],
+    }
+
+
+def _show_plan(runs: tuple[Run, ...], costs: list[Cost]) -> None:
+    total = sum(each.seconds for each in costs)
+    scenario = runs[0].scenario
+    table = Table(
+        title=f"{scenario.name}: {_many(len(runs), 'run')}, about {_clock(total)}",
+        caption="connections, ports: towards the servers, and towards one of them; "
+        "files: open at once in one process",
+    )
+    table.add_column("run", justify="right")
+    for column in ("backend", "point"):
+        table.add_column(column)
+    for column in ("services", "victims", "time", "connections", "ports", "files", "processes"):
+        table.add_column(column, justify="right")
+    for column in ("memory", "cores"):
+        table.add_column(column, justify="right")
+    for run, each in zip(runs, costs, strict=True):
+        table.add_row(
+            str(run.index + 1),
+            run.backend_name,
+            ", ".join(f"{field}={value}" for field, value in run.point.items()),
+            f"{run.scenario.services.count:,}",
+            f"{sum(len(fault.victims) for fault in run.faults):,}",
+            _clock(each.seconds),
+            f"{each.connections:,}",
+            f"{each.ports:,}",
+            f"{each.open_files:,}",
+            f"{each.processes:,}",
+            f"{each.memory / 1e9:.1f} GB",
+            f"{each.cores:.2f}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 132)
+    console.print(table)
+    late = {run.backend_name: each.unseen for run, each in zip(runs, costs, strict=True)}
+    for name, seconds in late.items():
+        if seconds > 0:
+            console.print(
+                f"{name}: the run ends {seconds:.1f} s before its slowest detection is due; "
+                "what is not detected by then counts as missed (hold longer)"
+            )
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,1 @@
+"""What turns a plan into a history: real servers, or a model of them."""

@@ -1,0 +1,137 @@
+"""What happened in a run, put together from all its clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter
+
+import pandas as pd
+
+from bench.engines.live.meters import Readings
+from bench.engines.live.provision import Deployment
+from bench.engines.live.swarm.process import HostedShard
+from bench.engines.live.swarm.shard import Event, Measurement
+from bench.plan import Run
+from bench.result import EVENTS, METRICS, Kind, Parameters, Record, frame
+
+_EVENT = ("t", "kind", "subject", "observer", "incarnation", "client", "server", "value")
+_MEASUREMENT = ("t", "metric", "value", "unit")
+
+
+class Chronicle:
+    """Collects events and measurements while the run lasts; times become seconds since epoch."""
+
+    def __init__(self, run: Run, deployment: Deployment, parameters: Parameters) -> None:
+        self._run = run
+        self._where = deployment.where
+        self._parameters = parameters
+        self._servers = [
+            {
+                "name": server.name,
+                "kind": server.kind,
+                "role": server.role(),
+                "config": dict(server.config),
+            }
+            for server in deployment.servers
+        ]
+        self._epoch = 0.0
+        self._complete = False
+        self._shards: Sequence[HostedShard] = ()
+        self._readings = Readings()
+        self._events: dict[str, list[Event]] = {}
+        self._measurements: dict[str, list[Measurement]] = {}
+        self._phases: list[Event] = []
+
+    def attach(self, shards: Sequence[HostedShard], readings: Readings) -> None:
+        """From now on, these are the ones to listen to."""
+        self._shards, self._readings = shards, readings
+
+    def begin(self, epoch: float) -> None:
+        """The run's t = 0, on our clock."""
+        self._epoch = epoch
+
+    def phase(self, name: str, start: float, length: float) -> None:
+        """A phase of the scenario begins then, and is planned to last so long (s)."""
+        self._phases.append(Event(start, Kind.PHASE, name, value=length))
+
+    def end(self, t: float) -> None:
+        """The last phase is over, as planned."""
+        self._phases.append(Event(t, Kind.END, "run"))
+        self._complete = True
+
+    def collect(self) -> None:
+        """Take over what the shards have to tell."""
+        for shard in self._shards:
+            log = shard.drain()
+            self._events.setdefault(shard.name, []).extend(log.events)
+            self._measurements.setdefault(shard.name, []).extend(log.measurements)
+
+    def record(self) -> Record:
+        """Everything so far."""
+        observed = self._where != "external"
+        return Record(
+            index=self._run.index,
+            backend=self._run.backend_name,
+            repeat=self._run.repeat,
+            services=self._run.scenario.services.count,
+            observers=tuple(f"observer-{n}" for n in range(self._run.scenario.observers)),
+            parameters=replace(self._parameters, epoch=self._epoch if observed else None),
+            events=self._event_frame(),
+            metrics=self._metric_frame(),
+            environment={
+                "where": self._where,
+                "servers": self._servers,
+                "meters_failed": dict(self._readings.failures),
+            },
+            point=dict(self._run.point),
+            complete=self._complete,
+        )
+
+    def _event_frame(self) -> pd.DataFrame:
+        offsets = {shard.name: shard.offset for shard in self._shards}
+        parts = []
+        for name, events in [("engine", self._phases), *self._events.items()]:
+            part = _columns(events, _EVENT)
+            offset = offsets.get(name)
+            part["clock"] = name
+            part["clock_offset"] = offset.seconds if offset else 0.0
+            part["clock_error"] = offset.error if offset else 0.0
+            part["t"] += part["clock_offset"] - self._epoch
+            parts.append(part)
+        table = pd.concat(parts, ignore_index=True)
+        return frame(EVENTS, self._ours(table).sort_values("t", kind="stable"))
+
+    def _metric_frame(self) -> pd.DataFrame:
+        offsets = {shard.name: shard.offset.seconds for shard in self._shards}
+        parts = []
+        for name, measurements in self._measurements.items():
+            part = _columns(measurements, _MEASUREMENT)
+            part["source"] = name
+            part["t"] += offsets[name] - self._epoch
+            parts.append(part)
+        taken = self._readings.taken
+        read = _columns([reading for _, reading in taken], ("source", "metric", "value", "unit"))
+        read["t"] = [t - self._epoch for t, _ in taken]
+        planned = float(sum(len(fault.victims) for fault in self._run.faults))
+        own = pd.DataFrame(
+            {
+                "t": [0.0],
+                "source": ["harness"],
+                "metric": ["faults_planned"],
+                "value": [planned],
+                "unit": ["faults"],
+            }
+        )
+        table = pd.concat([*parts, read, own], ignore_index=True)
+        return frame(METRICS, self._ours(table).sort_values("t", kind="stable"))
+
+    def _ours(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(backend=self._run.backend_name, repeat=self._run.repeat)
+
+
+def _columns(rows: Sequence[object], names: tuple[str, ...]) -> pd.DataFrame:
+    values = map(attrgetter(*names), rows)
+    return pd.DataFrame(list(values), columns=list(names)).astype(
+        {"t": float} if "t" in names else {}
+    )

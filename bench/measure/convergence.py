@@ -1,0 +1,72 @@
+"""How long the observers took to agree after the faults of a phase, and over how many views."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.measure.figures import Figure
+from bench.measure.lives import observations, truth
+from bench.result import Kind, Record
+
+COLUMNS = ["run", "backend", "repeat", "phase", "victims", "onset", "agreed", "seconds", "views"]
+
+
+def convergence(record: Record, victims: pd.DataFrame) -> pd.DataFrame:
+    """One row per phase in which services crashed or left, with `COLUMNS`.
+
+    `onset`: the phase's last fault; `agreed`: when the last observer had learnt of its last
+    victim (NaN: never); `seconds` between them. `views`: how many different memberships any
+    observer held from the first fault until then, the one before it included.
+    """
+    ended = victims[victims["fault"].isin([Kind.CRASHED, Kind.LEFT])].sort_values("onset")
+    phases = truth(record, Kind.PHASE)[["subject", "t"]].rename(columns={"subject": "phase"})
+    ended = pd.merge_asof(ended, phases, left_on="onset", right_on="t")
+    changes = observations(record, Kind.JOINED, Kind.LEFT)
+    return pd.DataFrame(
+        [
+            _row(record, str(phase), members, changes)
+            for (phase, _), members in ended.groupby(["phase", "t"], sort=False)
+        ],
+        columns=COLUMNS,
+    )
+
+
+def agreement(phases: pd.DataFrame) -> dict[str, Figure]:
+    """The summary's figures: of the slowest phase, and of the one with the most views."""
+    if phases.empty:
+        return {"seconds": None, "views": None}
+    slowest = phases["seconds"].max(skipna=False)
+    return {
+        "seconds": None if np.isnan(slowest) else float(slowest),
+        "views": int(phases["views"].max()),
+    }
+
+
+def _row(
+    record: Record, phase: str, members: pd.DataFrame, changes: pd.DataFrame
+) -> dict[str, object]:
+    onset = members["onset"].max()
+    agreed = members["detected"].max(skipna=False)
+    until = np.inf if np.isnan(agreed) else agreed
+    return {
+        "run": record.index,
+        "backend": record.backend,
+        "repeat": record.repeat,
+        "phase": phase,
+        "victims": members["subject"].nunique(),
+        "onset": onset,
+        "agreed": agreed,
+        "seconds": max(agreed - onset, 0.0) if np.isfinite(until) else np.nan,
+        "views": _views(changes[changes["t"].between(members["onset"].min(), until)]),
+    }
+
+
+def _views(changes: pd.DataFrame) -> int:
+    """Different memberships, by the set of members in which each differs from the first one."""
+    seen = {0}
+    for _, told in changes.groupby("observer", sort=False):
+        lives = told["subject"].astype(str) + "/" + told["incarnation"].astype(str)
+        toggled = pd.util.hash_array(lives.to_numpy(dtype=object))
+        seen.update(np.bitwise_xor.accumulate(toggled).tolist())
+    return len(seen)

@@ -1,0 +1,106 @@
+"""What a run cost the servers and the harness, from its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.measure.figures import Figure, mean
+from bench.measure.window import Window, steady
+from bench.result import Record
+
+COUNTED: Mapping[str, tuple[str, ...]] = {
+    "network_bytes": ("network_bytes",),
+    "disk_write_bytes": ("disk_write_bytes",),
+    "statements": ("statements",),
+    "transactions": ("transactions",),
+    "wal_bytes": ("wal_bytes",),
+    "packets": ("packets_received", "packets_sent"),
+}
+"""The totals of a summary, and the cumulative metrics that each is the sum of."""
+
+
+def load(record: Record) -> dict[str, Figure]:
+    """The summary's load figures, over the run less its ramp and settling; None: not measured.
+
+    Bytes, statements, transactions and packets are totals of that time, cores are averages, and
+    memory is the highest sum over the servers. Each is there once more for each service and
+    second, so that runs of different sizes can be compared: cores are seconds a second already,
+    and memory is no rate, so these two are for each service.
+    """
+    window = steady(record)
+    servers = record.metrics[record.metrics["source"].isin(_servers(record))]
+    network = record.metrics[record.metrics["source"] == "network"]
+
+    rates = {
+        name: _rate(network if name == "network_bytes" else servers, metrics, window)
+        for name, metrics in COUNTED.items()
+    }
+    rates["server_cpu_cores"] = _rate(servers, ("cpu_seconds",), window)
+    figures = dict(rates)
+    for name in COUNTED:
+        figures[name] = _times(rates[name], window.seconds if window else 0.0)
+    figures["server_rss_max_bytes"] = memory = _highest_sum(servers, "rss_bytes", window)
+    for name, rate in {**rates, "server_rss_max_bytes": memory}.items():
+        figures[f"{name}_per_service_second"] = _times(rate, 1 / record.services)
+    return figures
+
+
+def harness_cpu_cores(record: Record) -> Figure:
+    """Cores that the harness used on average, over the run less its ramp and settling."""
+    harness = record.metrics[record.metrics["source"] == "harness"]
+    return _rate(harness, ("cpu_seconds",), steady(record))
+
+
+def averaged(loads: Iterable[Mapping[str, Figure]]) -> dict[str, Figure]:
+    """The mean of several runs, figure by figure, of those that have it."""
+    rows = list(loads)
+    return {name: mean([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+
+def _servers(record: Record) -> list[str]:
+    """The sources that are servers; all others are ours."""
+    return [str(server["name"]) for server in record.environment.get("servers", ())]
+
+
+def _rate(metrics: pd.DataFrame, names: Iterable[str], window: Window | None) -> Figure:
+    """How fast these cumulative metrics grew in the window, a second, over all their sources.
+
+    Meters don't sample at the window's edges: between two samples a counter is taken as linear.
+    """
+    if window is None:
+        return None
+    rates = []
+    for _, series in metrics[metrics["metric"].isin(names)].groupby(["source", "metric"]):
+        samples = series.sort_values("t")
+        times = np.asarray(samples["t"], dtype=np.float64)
+        start, end = max(window.start, times[0]), min(window.end, times[-1])
+        if end > start:
+            counted = _without_restarts(samples["value"])
+            grown = np.interp([start, end], times, counted)
+            rates.append(float(grown[1] - grown[0]) / (end - start))
+    return sum(rates) if rates else None
+
+
+def _without_restarts(counter: pd.Series[float]) -> NDArray[np.float64]:
+    """A counter that falls belongs to a server that started again at zero: it goes on counting."""
+    steps = counter.diff().fillna(0.0)
+    return np.asarray(steps.where(steps >= 0, counter).cumsum(), dtype=np.float64)
+
+
+def _highest_sum(metrics: pd.DataFrame, name: str, window: Window | None) -> Figure:
+    """The highest sum over the sources at one time; each holds its last sample until the next."""
+    rows = metrics[metrics["metric"] == name]
+    if window is not None:
+        rows = rows[rows["t"].between(window.start, window.end)]
+    if window is None or rows.empty:
+        return None
+    held = rows.pivot_table(index="t", columns="source", values="value").sort_index().ffill()
+    return float(held.sum(axis="columns").max())
+
+
+def _times(value: Figure, factor: float) -> Figure:
+    return None if value is None else value * factor

@@ -1,0 +1,1 @@
+"""Results for human eyes. Reads summaries and stored results only."""

@@ -1,0 +1,171 @@
+"""Engines, transactions, bounds and errors: how the rest of the package speaks to the database.
+
+Heartbeats have a connection of their own, so that no slow read holds one up; its commits may be
+asynchronous, those of everything else never are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from membership.config import SqlConfig
+from membership.errors import Disconnected, InvalidValue, MissingDriver
+
+
+class Database:
+    """The connections of one `Membership`. Opens none before the first statement.
+
+    Raises: InvalidValue for a URL that no backend here serves; MissingDriver.
+    """
+
+    def __init__(self, url: str, config: SqlConfig) -> None:
+        parsed = _parse(url)
+        self.dialect = parsed.get_backend_name()
+        self.postgres = self.dialect == "postgresql"
+        self.name = _public_name(parsed)
+        self.answer_timeout = config.timeout / 2
+        """The longest, in s, that one answer is waited for: half the members' timeout, so that
+        a beat whose connection died in silence can go out again on another one."""
+        self._beats = self._engine(parsed, config, 1, durable=config.synchronous_commit)
+        self._calls = self._engine(parsed, config, max(1, config.pool_size - 1), durable=True)
+        self._autocommit = {
+            engine: engine.execution_options(isolation_level="AUTOCOMMIT")
+            for engine in (self._beats, self._calls)
+        }
+
+    def _engine(
+        self, url: sa.URL, config: SqlConfig, connections: int, *, durable: bool
+    ) -> sa.Engine:
+        options: dict[str, Any] = {
+            "pool_size": connections,
+            "max_overflow": 0,
+            "pool_timeout": config.timeout,
+            "pool_pre_ping": self.postgres and durable,
+            "hide_parameters": True,
+        }
+        if self.postgres:
+            return _postgres_engine(url, config, self.answer_timeout, options, durable=durable)
+        return _sqlite_engine(url, self.answer_timeout, options, durable=durable)
+
+    @contextmanager
+    def beat(self) -> Iterator[sa.Connection]:
+        """The heartbeats' connection, each statement a transaction. Raises: Disconnected."""
+        with self._open(self._beats, autocommit=True) as connection:
+            yield connection
+
+    @contextmanager
+    def beat_transaction(self) -> Iterator[sa.Connection]:
+        """The heartbeats' connection, in one transaction. Raises: Disconnected."""
+        with self._open(self._beats, autocommit=False) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Each statement a transaction of its own, durable. Raises: Disconnected."""
+        with self._open(self._calls, autocommit=True) as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One durable transaction. Raises: Disconnected."""
+        with self._open(self._calls, autocommit=False) as connection:
+            yield connection
+
+    @contextmanager
+    def _open(self, engine: sa.Engine, *, autocommit: bool) -> Iterator[sa.Connection]:
+        try:
+            if self.postgres and autocommit:
+                engine = self._autocommit[engine]
+            with engine.begin() as connection:
+                if not self.postgres and not autocommit:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+        except SQLAlchemyError as error:
+            reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
+            first = (str(reason).splitlines() or [type(reason).__name__])[0]
+            raise Disconnected(f"{self.name} didn't answer: {first}") from error
+
+    def dispose(self) -> None:
+        """Close every connection that isn't in use."""
+        self._beats.dispose()
+        self._calls.dispose()
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        dialect, driver = parsed.get_backend_name(), parsed.get_driver_name()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # the cause would show the URL, and a password with it
+        raise InvalidValue("the URL can't be read as that of a database") from None
+    if (dialect, driver) not in {("postgresql", "psycopg"), ("sqlite", "pysqlite")}:
+        raise InvalidValue(
+            f"{parsed.drivername}:// isn't served: use postgresql+psycopg:// or sqlite:///file"
+        )
+    if dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise InvalidValue(
+            "sqlite needs a file, as in sqlite:///members.db: a database in memory can't be "
+            "shared by two connections (memory:// can)"
+        )
+    return parsed
+
+
+def _public_name(url: sa.URL) -> str:
+    """What messages call the database: nothing that could be a credential."""
+    host = "" if url.host is None else f"{url.host}:{url.port}" if url.port else url.host
+    return f"{url.drivername}://{host}/{url.database}"
+
+
+def _postgres_engine(
+    url: sa.URL,
+    config: SqlConfig,
+    answer_timeout: float,
+    options: dict[str, Any],
+    *,
+    durable: bool,
+) -> sa.Engine:
+    try:
+        from membership.backends.sql import postgres
+    except ImportError as error:
+        raise MissingDriver(
+            "postgresql:// needs the package 'psycopg': pip install 'heartbench[postgres]'"
+        ) from error
+    arguments = postgres.arguments(answer_timeout, config.connect_timeout, durable=durable)
+    if given := url.query.get("options"):
+        arguments["options"] = f"{given} {arguments['options']}"
+    engine = sa.create_engine(url, connect_args=arguments, use_native_hstore=False, **options)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(
+        _dialect: object, _record: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> postgres.BoundedConnection:
+        connection = postgres.BoundedConnection.connect(*args, **kwargs)
+        connection.answer_timeout = answer_timeout
+        return connection
+
+    return engine
+
+
+def _sqlite_engine(
+    url: sa.URL, answer_timeout: float, options: dict[str, Any], *, durable: bool
+) -> sa.Engine:
+    # isolation_level None: the driver begins nothing by itself, see `Database._open`
+    arguments = {"isolation_level": None, "timeout": answer_timeout, "check_same_thread": False}
+    engine = sa.create_engine(url, connect_args=arguments, **options)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    return engine

@@ -1,0 +1,59 @@
+"""What PostgreSQL's driver lacks: a bound on how long an answer may take.
+
+A server that is stopped, or cut off without a word, leaves libpq waiting for ever: no setting of
+the server's can help, and TCP's own limits count only what the peer's kernel leaves unanswered.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+
+T = TypeVar("T")
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when one answer takes longer than ``answer_timeout`` seconds."""
+
+    answer_timeout: float = math.inf
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        return super().wait(self._bounded(gen), *args, **kwargs)
+
+    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        end = time.monotonic() + self.answer_timeout
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > end:  # woken by the interval, nothing there
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer within {self.answer_timeout} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def arguments(timeout: float, connect_timeout: float, *, durable: bool) -> dict[str, object]:
+    """libpq's settings for a connection whose statements end within ``timeout`` seconds.
+
+    Where it isn't ``durable``, its commits don't wait for the disk.
+    """
+    session = {
+        "statement_timeout": round(timeout * 1000),
+        "synchronous_commit": "on" if durable else "off",
+    }
+    return {
+        "connect_timeout": math.ceil(connect_timeout),
+        "tcp_user_timeout": round(timeout * 1000),
+        "keepalives_idle": max(1, round(timeout / 2)),
+        "keepalives_interval": max(1, round(timeout / 4)),
+        "keepalives_count": 2,
+        "application_name": "heartbench",
+        "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
+    }

@@ -1,0 +1,406 @@
+"""Every statement that this backend issues, as SQLAlchemy Core with named parameters.
+
+A simulated service that has no thread of its own compiles them for its own driver and so issues
+what the library issues: no statement depends on anything that the session remembers. Parameters
+are named in each comment; ``group``, ``name`` and ``metadata`` are strings, ``token`` and the
+plural ``tokens`` integers and a list of them, the rest as said.
+
+The life of a member, statement by statement (-> one row, ; a transaction's next statement):
+
+* ``nova``: join `nova_claim` -> id; `nova_live` -> token. Beat `nova_select` -> report_count;
+  `nova_beat`. Leave `nova_leave`.
+* ``tuned``: join `tuned_claim` -> token, or no row where a live other may hold the name;
+  `tuned_document`. Beat `tuned_beat`, of many `tuned_beat_many`. Leave `tuned_leave`.
+
+On SQLite `next_token` reads a counter, which `advance_token` moves first in the transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from membership.backends.sql.schema import (
+    cells,
+    counter,
+    documents,
+    members,
+    service_lives,
+    services,
+)
+
+# --- what the two databases say differently
+
+
+class database_clock(FunctionElement[float]):  # noqa: N801  a function of SQL
+    """The database's clock at this moment, not at the transaction's start: s since 1970."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(database_clock, "postgresql")
+def _postgres_clock(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
+    return "EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION"
+
+
+@compiles(database_clock, "sqlite")
+def _sqlite_clock(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class next_token(FunctionElement[int]):  # noqa: N801  a function of SQL
+    """A token larger than every earlier one. In a row's update it is drawn under the row's lock."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(next_token, "postgresql")
+def _postgres_token(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
+    return "nextval('membership_token')"
+
+
+@compiles(next_token, "sqlite")
+def _sqlite_token(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
+    return "(SELECT value FROM membership_counter)"
+
+
+class Integers(TypeDecorator[list[int]]):
+    """A list of integers as one parameter, so that a batch of any size is the same statement."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        array = postgresql.ARRAY(sa.BigInteger) if dialect.name == "postgresql" else sa.Text()
+        return dialect.type_descriptor(array)
+
+    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> Any:
+        return value if dialect.name == "postgresql" else json.dumps(value)
+
+
+class among(FunctionElement[bool]):  # noqa: N801  a function of SQL
+    """Whether a column's value is in a list that is one parameter."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: sa.ColumnElement[int], parameter: str) -> None:
+        super().__init__(column, bindparam(parameter, type_=Integers()))
+
+
+@compiles(among, "postgresql")
+def _postgres_among(element: among, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, listed = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"{column} = ANY ({listed})"
+
+
+@compiles(among, "sqlite")
+def _sqlite_among(element: among, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, listed = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"({column} IN (SELECT value FROM json_each({listed})))"  # noqa: S608  both are SQLAlchemy's
+
+
+_Upsert = postgresql.Insert | sqlite.Insert
+
+
+def _insert(table: sa.Table, dialect: str) -> _Upsert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def _text(name: str) -> sa.BindParameter[str]:
+    return bindparam(name, type_=sa.String)
+
+
+def _number(name: str) -> sa.BindParameter[int]:
+    return bindparam(name, type_=sa.BigInteger)
+
+
+def _instant(name: str) -> sa.BindParameter[datetime]:
+    return bindparam(name, type_=sa.DateTime)
+
+
+def _document(name: str) -> sa.BindParameter[str]:
+    return bindparam(name, type_=sa.Text)
+
+
+# in the text, not parameters: a statement's parameters are those that its comment names
+_ZERO: sa.ColumnElement[int] = sa.literal_column("0")
+_ONE: sa.ColumnElement[int] = sa.literal_column("1")
+
+advance_token = counter.update().values(value=counter.c.value + _ONE)
+"""SQLite: before each statement with `next_token`, in its transaction."""
+
+# --- nova
+
+
+def nova_claim(dialect: str) -> sa.UpdateBase:
+    """Take the service's row over, or make it. group, name, uuid; now (naive UTC datetime).
+
+    Returns id. A row that stands is one of a service that restarts, as Nova sees it; unlike
+    Nova's it is stamped at once, for a member is visible as soon as its join returns.
+    """
+    made = _insert(services, dialect).values(
+        host=_text("name"),
+        binary=_text("group"),
+        topic=_text("group"),
+        uuid=_text("uuid"),
+        created_at=_instant("now"),
+        report_count=_ZERO,
+        disabled=sa.false(),
+        forced_down=sa.false(),
+        version=_ZERO,
+        deleted=_ZERO,
+    )
+    return made.on_conflict_do_update(
+        index_elements=["host", "binary", "deleted"],
+        set_={"updated_at": made.excluded.created_at, "last_seen_up": made.excluded.created_at},
+    ).returning(services.c.id)
+
+
+def nova_live(dialect: str) -> sa.UpdateBase:
+    """A new life on the row that `nova_claim` locked. id, metadata. Returns token."""
+    made = _insert(service_lives, dialect).values(
+        service_id=_number("id"),
+        token=next_token(),
+        revision=_ZERO,
+        metadata=_document("metadata"),
+    )
+    return made.on_conflict_do_update(
+        index_elements=["service_id"],
+        set_={"token": next_token(), "revision": _ZERO, "metadata": made.excluded.metadata},
+    ).returning(service_lives.c.token)
+
+
+nova_select = (
+    sa.select(*services.c)
+    .where(services.c.deleted == _ZERO, services.c.id == _number("id"))
+    .limit(_ONE)
+)
+"""A beat's first statement: id. No row: somebody deleted the service."""
+
+nova_beat = (
+    services.update()
+    .where(services.c.id == _number("service_id"))
+    .values(
+        report_count=bindparam("count", type_=sa.Integer),
+        last_seen_up=_instant("now"),
+        updated_at=_instant("now"),
+    )
+)
+"""A beat's second: service_id, count (the row's plus one), now (naive UTC datetime)."""
+
+nova_leave = (
+    services.update()
+    .where(
+        services.c.id == _number("service_id"),
+        services.c.deleted == _ZERO,
+        sa.exists().where(
+            service_lives.c.service_id == services.c.id, service_lives.c.token == _number("token")
+        ),
+    )
+    .values(deleted=services.c.id, deleted_at=_instant("now"))
+)
+"""Delete the service as ``nova service-delete`` does, softly: service_id, token, now."""
+
+nova_update = (
+    service_lives.update()
+    .where(service_lives.c.token == _number("life"))
+    .values(
+        revision=service_lives.c.revision + _ONE,
+        metadata=_document("metadata"),
+    )
+)
+"""life (a token), metadata. No row: the life is over."""
+
+_nova_rows = (
+    sa.select(
+        services.c.id,
+        services.c.host,
+        services.c.forced_down,
+        services.c.last_seen_up,
+        services.c.created_at,
+        service_lives.c.token,
+        service_lives.c.revision,
+    )
+    .select_from(services.outerjoin(service_lives))
+    .where(services.c.deleted == _ZERO)
+)
+
+nova_read = _nova_rows.where(services.c.topic == _text("group"))
+"""The services of a group, those that another program made included: token NULL. group."""
+
+nova_read_some = _nova_rows.where(among(services.c.id, "ids"))
+"""The same of those with these ``ids``."""
+
+nova_documents = sa.select(
+    service_lives.c.token, service_lives.c.revision, service_lives.c.metadata
+).where(among(service_lives.c.token, "tokens"))
+"""tokens."""
+
+nova_read_name = _nova_rows.where(
+    services.c.topic == _text("group"), services.c.host == _text("name")
+)
+"""group, name."""
+
+nova_groups = sa.select(
+    services.c.topic, services.c.forced_down, services.c.last_seen_up, services.c.created_at
+).where(services.c.deleted == _ZERO)
+"""What tells which groups have anybody who is up."""
+
+nova_purge = services.delete().where(
+    sa.or_(
+        services.c.deleted_at < _instant("before"),
+        sa.func.coalesce(services.c.last_seen_up, services.c.created_at) < _instant("before"),
+    )
+)
+"""before (naive UTC datetime). Their lives go with them."""
+
+# --- tuned
+
+_age = database_clock() - members.c.seen_at
+_timeout = bindparam("timeout", type_=sa.Double)
+
+
+def tuned_claim(dialect: str) -> sa.UpdateBase:
+    """Take the name if nobody can be living under it. group, name; timeout (s); and of the row
+    that was watched for a whole timeout, else 0 and -1: seen_token, seen_beat. Returns token.
+    """
+    return (
+        _insert(members, dialect)
+        .values(
+            token=next_token(),
+            group_name=_text("group"),
+            name=_text("name"),
+            present=sa.true(),
+            revision=_ZERO,
+            beat=_ZERO,
+            seen_at=database_clock(),
+        )
+        .on_conflict_do_update(
+            index_elements=["group_name", "name"],
+            set_={
+                "token": next_token(),
+                "present": sa.true(),
+                "revision": _ZERO,
+                "beat": _ZERO,
+                "seen_at": database_clock(),
+            },
+            where=sa.or_(
+                sa.not_(members.c.present),
+                _age > _timeout,
+                sa.and_(
+                    members.c.token == _number("seen_token"), members.c.beat == _number("seen_beat")
+                ),
+            ),
+        )
+        .returning(members.c.token)
+    )
+
+
+def tuned_document(dialect: str) -> sa.UpdateBase:
+    """The new life's metadata, in `tuned_claim`'s transaction. token, metadata."""
+    made = _insert(documents, dialect).values(
+        token=_number("token"), metadata=_document("metadata")
+    )
+    return made.on_conflict_do_update(
+        index_elements=["token"], set_={"metadata": made.excluded.metadata}
+    )
+
+
+_beaten = members.update().values(beat=members.c.beat + _ONE, seen_at=database_clock())
+
+tuned_beat = _beaten.where(members.c.token == _number("life"), members.c.present)
+"""life (a token). No row: the life is over."""
+
+tuned_beat_many = _beaten.where(among(members.c.token, "tokens"), members.c.present).returning(
+    members.c.token
+)
+"""tokens. Returns the token of each life that isn't over."""
+
+tuned_leave = members.update().where(among(members.c.token, "tokens")).values(present=sa.false())
+"""tokens."""
+
+tuned_revise = (
+    members.update()
+    .where(members.c.token == _number("life"), members.c.present)
+    .values(revision=members.c.revision + _ONE)
+)
+"""An update's first statement: life (a token). No row: the life is over."""
+
+tuned_rewrite = (
+    documents.update()
+    .where(documents.c.token == _number("life"))
+    .values(metadata=_document("metadata"))
+)
+"""An update's second: life (a token), metadata."""
+
+tuned_standing = sa.select(members.c.token, members.c.beat).where(
+    members.c.group_name == _text("group"), members.c.name == _text("name"), members.c.present
+)
+"""Who holds a name: group, name."""
+
+tuned_read = sa.select(members.c.name, members.c.token, members.c.revision, members.c.beat).where(
+    members.c.group_name == _text("group"), members.c.present
+)
+"""The group, dead members that nobody purged included: group."""
+
+tuned_documents = (
+    sa.select(members.c.token, members.c.revision, documents.c.metadata)
+    .join_from(members, documents)
+    .where(among(members.c.token, "tokens"))
+)
+"""tokens."""
+
+tuned_alive = (
+    sa.select(members.c.name, members.c.token, documents.c.metadata)
+    .join_from(members, documents)
+    .where(members.c.group_name == _text("group"), members.c.present, _age <= _timeout)
+)
+"""Who has beaten within the timeout by the database's clock: group, timeout (s)."""
+
+tuned_alive_name = tuned_alive.where(members.c.name == _text("name"))
+"""The same of one: group, name, timeout."""
+
+tuned_groups = sa.select(members.c.group_name).distinct().where(members.c.present, _age <= _timeout)
+"""timeout (s)."""
+
+tuned_purge = members.delete().where(_age > bindparam("older_than", type_=sa.Double))
+"""older_than (s). Their documents go with them."""
+
+# --- cells
+
+cell_read = sa.select(cells.c.value, cells.c.version).where(cells.c.name == _text("cell"))
+"""cell."""
+
+cell_lock = sa.select(cells.c.version).where(cells.c.name == _text("cell")).with_for_update()
+"""cell."""
+
+
+def cell_make(dialect: str) -> sa.UpdateBase:
+    """A cell that was never written, so that there is a row to lock. cell."""
+    return (
+        _insert(cells, dialect)
+        .values(name=_text("cell"), value=sa.literal(b"", sa.LargeBinary), version=_ZERO)
+        .on_conflict_do_nothing()
+    )
+
+
+cell_write = (
+    cells.update()
+    .where(cells.c.name == _text("cell"), cells.c.version == _number("expected"))
+    .values(value=bindparam("content", type_=sa.LargeBinary), version=cells.c.version + _ONE)
+    .returning(cells.c.version)
+)
+"""cell, expected (version), content (bytes). No row: another version stands."""

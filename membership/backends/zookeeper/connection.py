@@ -1,0 +1,155 @@
+"""What kazoo lacks for us, added where it lets one: below its client, in its connection.
+
+kazoo 2.10 and 2.11 neither show ping replies, nor know persistent watches, nor notice a server
+that stopped answering while requests keep being sent. The subclass here overrides seven methods,
+and calls each original.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kazoo.exceptions import ConnectionDropped
+from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.protocol.connection import PING_XID, ConnectionHandler
+from kazoo.protocol.serialization import Watch, int_struct, write_string
+
+
+class Reports(Protocol):
+    """Told of what happens on the wire, in its order, on the connection's own thread."""
+
+    def connected_as(self, session: int, timeout: float, sent: float) -> None:
+        """The server granted this session this timeout, asked at ``sent``."""
+
+    def answered(self, sent: float) -> None:
+        """The server answered a request that was sent then: the session was renewed."""
+
+    def pinged(self, sent: float, late: float) -> None:
+        """It answered a ping, which had been sent so much later than it should have been."""
+
+    def event(self, kind: int, path: str) -> None:
+        """A watch of ours was triggered."""
+
+
+class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
+    """kazoo's connection, telling what it does."""
+
+    def __init__(self, *args: Any, reports: Reports, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reports = reports
+        self._unanswered: deque[float] = deque()
+        self._last_sent = 0.0
+        self._ping = (0.0, 0.0)
+        self._ping_period = 0.0
+
+    def _connect(self, host: str, hostip: str, port: int) -> Any:
+        self._unanswered.clear()
+        sent = time.monotonic()
+        timeouts = super()._connect(host, hostip, port)
+        self._unanswered.clear()
+        self._last_sent = time.monotonic()
+        timeout = round(timeouts[0] * 1.5) / 1000  # kazoo's read timeout is 2/3 of the session's
+        self._ping_period = timeout / 3
+        self._reports.connected_as(self.client._session_id, timeout, sent)
+        return timeouts
+
+    def _submit(self, request: Any, timeout: float, xid: int | None = None) -> None:
+        now = time.monotonic()
+        if xid == PING_XID:
+            self._ping = (now, max(0.0, now - self._last_sent - self._ping_period))
+        elif xid is not None and xid > 0:
+            self._unanswered.append(now)
+        super()._submit(request, timeout, xid)
+        self._last_sent = now
+
+    def _send_request(self, read_timeout: float, connect_timeout: float) -> None:
+        # Each request puts kazoo's next ping off, and only a ping makes it look at its watch.
+        if self._unanswered and time.monotonic() - self._unanswered[0] > read_timeout:
+            raise ConnectionDropped("requests aren't answered")
+        super()._send_request(read_timeout, connect_timeout)
+
+    def _read_socket(self, read_timeout: float) -> Any:
+        pinging = self.ping_outstanding.is_set()
+        response = super()._read_socket(read_timeout)
+        if pinging and not self.ping_outstanding.is_set():
+            self._reports.answered(self._ping[0])
+            self._reports.pinged(*self._ping)
+        return response
+
+    def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
+        sent = self._unanswered.popleft()
+        response = super()._read_response(header, buffer, offset)
+        self._reports.answered(sent)
+        return response
+
+    def _read_watch_event(self, buffer: bytes, offset: int) -> None:
+        # Not the original: it knows one-shot watches on exact paths only, and none is set by it.
+        event, _ = Watch.deserialize(buffer, offset)
+        self._reports.event(event.type, event.path)
+
+
+class Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
+    """kazoo's threads, with a bound on what one unreachable server may cost.
+
+    kazoo would wait a whole session timeout for each, and lose the session over it.
+    """
+
+    def __init__(self, servers: int) -> None:
+        super().__init__()
+        self._servers = servers
+
+    def create_connection(self, *args: Any, timeout: float, **options: Any) -> Any:
+        return super().create_connection(*args, timeout=timeout / (self._servers + 1), **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """A read that leaves a one-shot watch; `Reports` is told of it, not kazoo's own registry."""
+
+    read: Any
+
+    @property
+    def type(self) -> int:
+        return int(self.read.type)
+
+    def serialize(self) -> bytes:
+        return bytes(self.read._replace(watcher=True).serialize())
+
+    def deserialize(self, buffer: bytes, offset: int) -> Any:
+        return self.read.deserialize(buffer, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class AddWatch:
+    """Watch a path and all below it until told otherwise. Servers from 3.6; kazoo has no such call.
+
+    It dies with the connection, and needs no node at the path.
+    """
+
+    path: str
+    type = 106
+    _PERSISTENT_RECURSIVE = 1
+
+    def serialize(self) -> bytes:
+        return bytes(write_string(self.path) + int_struct.pack(self._PERSISTENT_RECURSIVE))
+
+    def deserialize(self, _buffer: bytes, _offset: int) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveWatches:
+    """End whatever watches this connection has on a path. Servers from 3.5."""
+
+    path: str
+    type = 18
+    _ANY = 3
+
+    def serialize(self) -> bytes:
+        return bytes(write_string(self.path) + int_struct.pack(self._ANY))
+
+    def deserialize(self, _buffer: bytes, _offset: int) -> bool:
+        return True

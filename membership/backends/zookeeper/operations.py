@@ -1,0 +1,209 @@
+"""What we ask of ZooKeeper, as values: kazoo's requests going out, our own types coming back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from kazoo.exceptions import (
+    BadVersionError,
+    ConnectionLoss,
+    KazooException,
+    NodeExistsError,
+    NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
+    SessionExpiredError,
+    SessionMovedError,
+    UnimplementedError,
+)
+from kazoo.protocol import serialization as wire
+from kazoo.security import Id
+
+from membership.backends.zookeeper import paths
+from membership.backends.zookeeper.connection import AddWatch, RemoveWatches, Watching
+from membership.errors import MembershipError
+
+T = TypeVar("T")
+
+_ACL = [wire.ACL(paths.ACL.permissions, Id(paths.ACL.scheme, paths.ACL.identity))]
+_EPHEMERAL = 1
+
+
+class Lost(Exception):
+    """The connection or the session ended before an answer came: the outcome is unknown."""
+
+
+class Refused(Exception):
+    """The server's answer is no, and nothing was changed."""
+
+
+class NoNode(Refused):
+    """There is nothing at the path, or above it."""
+
+
+class NodeExists(Refused):
+    """There is something at the path."""
+
+
+class BadVersion(Refused):
+    """The node's data have another version."""
+
+
+class Unimplemented(Refused):
+    """The server is too old to know the request."""
+
+
+_TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], type[Exception]], ...] = (
+    ((ConnectionLoss, SessionExpiredError, SessionMovedError), Lost),
+    ((NoNodeError,), NoNode),
+    ((NodeExistsError,), NodeExists),
+    ((BadVersionError,), BadVersion),
+    ((UnimplementedError,), Unimplemented),
+)
+
+
+def _translate(error: Exception) -> Exception:
+    for theirs, ours in _TRANSLATIONS:
+        if isinstance(error, theirs):
+            found = ours()
+            break
+    else:
+        found = MembershipError(f"ZooKeeper refuses: {type(error).__name__}")
+    found.__cause__ = error
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What ZooKeeper notes of a node."""
+
+    created: int
+    """The transaction that created it (czxid): no two lives of a path share one."""
+    version: int
+    """How often its data were set since."""
+    owner: int
+    """The session that it will die with (ephemeralOwner); 0 where it persists."""
+    children: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as read at one instant."""
+
+    data: bytes
+    stat: Stat
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """A request, and how to read its answer. ``optional``: None is the answer for no node."""
+
+    request: Any
+    read: Callable[[Any], T]
+    optional: bool = False
+
+    def outcome(self, answer: Any, error: Exception | None) -> T | Exception:
+        """What the server's answer, or the error in its place, means to us."""
+        if error is None:
+            try:
+                return self.read(answer)
+            except KazooException as found:
+                error = found
+        elif self.optional and isinstance(error, NoNodeError):
+            return cast(T, None)
+        return _translate(error)
+
+
+def create(path: str, data: bytes, *, ephemeral: bool) -> Operation[Stat]:
+    """Raises: NoNode (no parent), NodeExists."""
+    request = wire.Create2(path, data, _ACL, _EPHEMERAL if ephemeral else 0)
+    return Operation(request, lambda answer: _stat(answer[1]))
+
+
+def write(path: str, data: bytes, version: int) -> Operation[Stat]:
+    """Raises: NoNode, BadVersion."""
+    return Operation(wire.SetData(path, data, version), _stat)
+
+
+def delete(path: str, version: int) -> Operation[None]:
+    """Raises: NoNode, BadVersion."""
+    return Operation(wire.Delete(path, version), _nothing)
+
+
+def get(path: str, *, watch: bool = False) -> Operation[Node | None]:
+    """The node; the watch, where there is one, is of its data and its end."""
+    request = wire.GetData(path, None)
+    return Operation(
+        Watching(request) if watch else request,
+        lambda answer: Node(answer[0] or b"", _stat(answer[1])),
+        optional=True,
+    )
+
+
+def exists(path: str, *, watch: bool = False) -> Operation[Stat | None]:
+    """The node's stat; the watch is of its data, its end and its beginning."""
+    request = wire.Exists(path, None)
+    return Operation(
+        Watching(request) if watch else request,
+        lambda answer: _stat(answer) if answer else None,
+        optional=True,
+    )
+
+
+def children(path: str, *, watch: bool = False) -> Operation[Sequence[str] | None]:
+    """The last path segments below; the watch is of the list and the node's end."""
+    request = wire.GetChildren(path, None)
+    return Operation(Watching(request) if watch else request, tuple, optional=True)
+
+
+def sync(path: str) -> Operation[None]:
+    """Have the server catch up with its leader before it answers what is asked after this."""
+    return Operation(wire.Sync(path), _nothing)
+
+
+def add_watch(path: str) -> Operation[None]:
+    """Tell of every change at the path and below it. Raises: Unimplemented before 3.6."""
+    return Operation(AddWatch(path), _nothing)
+
+
+def remove_watches(path: str) -> Operation[None]:
+    return Operation(RemoveWatches(path), _nothing)
+
+
+def transaction(*parts: Any) -> Operation[None]:
+    """All parts or none, in order. Raises: what the first part that failed would have raised."""
+    return Operation(wire.Transaction(parts), _all_done)
+
+
+def check_part(path: str, version: int) -> Any:
+    return wire.CheckVersion(path, version)
+
+
+def create_part(path: str, data: bytes) -> Any:
+    return wire.Create(path, data, _ACL, 0)
+
+
+def write_part(path: str, data: bytes, version: int) -> Any:
+    return wire.SetData(path, data, version)
+
+
+def delete_part(path: str) -> Any:
+    return wire.Delete(path, -1)
+
+
+def _stat(stat: Any) -> Stat:
+    return Stat(stat.czxid, stat.version, stat.ephemeralOwner, stat.numChildren)
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+def _all_done(results: Sequence[object]) -> None:
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(
+            result, (RolledBackError, RuntimeInconsistency)
+        ):
+            raise result

@@ -1,0 +1,252 @@
+"""One group followed, for all the watches that one connection has of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from membership.backends.zookeeper.client import Change, Client, Link, logger
+from membership.backends.zookeeper.operations import (
+    Lost,
+    Node,
+    Operation,
+    Stat,
+    Unimplemented,
+    add_watch,
+    children,
+    exists,
+    get,
+    remove_watches,
+    sync,
+)
+from membership.backends.zookeeper.paths import unescape
+from membership.encoding import decode_metadata
+from membership.feed import Feed
+from membership.model import Freshness, Member
+
+T = TypeVar("T")
+
+IN_FLIGHT = 500
+"""Reads sent ahead of their answers: enough to keep the server busy, no burden to its memory."""
+
+_RETRY = 1.0
+_FRESHNESS = {
+    Link.SUSPENDED: Freshness.STALE,
+    Link.OVERDUE: Freshness.DISCONNECTED,
+    Link.EXPIRED: Freshness.DISCONNECTED,
+}
+
+
+def member_of(group: str, segment: str, node: Node | None) -> Member | None:
+    """The member that this node is; None for what is no member's."""
+    name = unescape(segment)
+    if name is None or node is None or not node.stat.owner:
+        return None
+    return Member(group, name, node.stat.created, decode_metadata(node.data))
+
+
+class Follower:
+    """Keeps a picture of the group, and its feeds up to date; on the loop's thread only.
+
+    Each connection begins a round: watch first, then list, then read each member. What happens
+    meanwhile is told by the watch and goes into the same picture, which reaches the feeds whole
+    once the round is complete, and change by change from then on. Everything here is a plain
+    callback, so each answer is the newest state at its place in the stream (see `client`), and
+    neither versions nor the order of reads need a look.
+
+    With ``client.recursive`` one persistent watch tells of everything below the group. Without,
+    there is a one-shot watch of the list and one of each member's data, set anew by each read.
+    """
+
+    def __init__(self, client: Client, group: str, path: str) -> None:
+        self.group = group
+        self._client = client
+        self._path = path
+        self._feeds: dict[Feed, bool] = {}  # whether it has had its first picture
+        self._picture: dict[str, Member] = {}  # by path segment
+        self._wanted: dict[str, None] = {}  # segments to be read, in order
+        self._flying: set[str] = set()
+        self._round = 0
+        self._listing = False
+        self._live = False
+        self._complete = asyncio.Event()
+        client.listen(path, self._changed)
+        self._begin()
+
+    async def add(self, feed: Feed) -> None:
+        """Feed it from now on; return once it knows all that was so before the call."""
+        self._feeds[feed] = False
+        if self._live:
+            self._show(feed)
+        while True:
+            await self._client.connected()
+            try:
+                await self._client.ask(sync(self._path))  # nothing older comes after this
+            except Lost:
+                continue
+            await self._complete.wait()
+            return
+
+    def remove(self, feed: Feed) -> bool:
+        """Whether it was the last one; then the follower has ended."""
+        self._feeds.pop(feed, None)
+        if self._feeds:
+            return False
+        self._round += 1
+        self._client.unlisten(self._path, self._changed)
+        if self._client.recursive:
+            self._client.tell(remove_watches(self._path), _ignore)
+        return True
+
+    def close(self) -> None:
+        for feed in list(self._feeds):
+            feed.close()
+
+    def link_changed(self, link: Link) -> None:
+        if link is Link.CONNECTED:
+            self._begin()
+            return
+        self._round += 1
+        self._live = False
+        self._complete.clear()
+        for feed in self._feeds:
+            feed.distrust(_FRESHNESS[link])
+
+    def confirmed(self) -> None:
+        """The server has nothing to tell that it hasn't told."""
+        if self._live:
+            for feed in self._feeds:
+                feed.confirm()
+
+    # --- a round
+
+    def _begin(self) -> None:
+        self._round += 1
+        self._live = False
+        self._picture.clear()
+        self._wanted.clear()
+        self._flying.clear()
+        if self._client.recursive:
+            self._tell(add_watch(self._path), self._watched)
+        self._tell(sync(self._path), _ignore)
+        self._list()
+
+    def _tell(self, operation: Operation[T], then: Callable[[T | Exception], None]) -> None:
+        """Ask for this round only: what an older one asked for concerns nobody any more."""
+        self._client.tell(operation, partial(self._answered, self._round, then))
+
+    def _answered(
+        self, asked_in: int, then: Callable[[T | Exception], None], outcome: T | Exception
+    ) -> None:
+        if asked_in != self._round or isinstance(outcome, Lost):
+            return  # a new connection begins a new round
+        then(outcome)
+
+    def _watched(self, outcome: Exception | None) -> None:
+        if isinstance(outcome, Unimplemented):
+            self._client.recursive = False
+            self._begin()
+        elif isinstance(outcome, Exception):
+            self._fail(outcome)
+
+    def _list(self) -> None:
+        self._listing = True
+        self._complete.clear()
+        watch = not self._client.recursive
+        self._tell(children(self._path, watch=watch), self._listed)
+
+    def _listed(self, outcome: Sequence[str] | Exception | None) -> None:
+        if isinstance(outcome, Exception):
+            self._fail(outcome)
+            return
+        self._listing = False
+        if outcome is None and not self._client.recursive:
+            self._tell(exists(self._path, watch=True), self._awaited)
+        present = set(outcome or ())
+        for segment in self._picture.keys() - present:
+            self._gone(segment)
+        for segment in present - self._picture.keys() - self._flying:
+            self._wanted[segment] = None
+        self._read_on()
+
+    def _awaited(self, outcome: Stat | Exception | None) -> None:
+        """The group wasn't there a moment ago; its beginning is watched now."""
+        if isinstance(outcome, Stat):
+            self._list()
+
+    def _read_on(self) -> None:
+        while len(self._flying) < IN_FLIGHT:
+            # what changes while it is being read is read again after that, once
+            segment = next((one for one in self._wanted if one not in self._flying), None)
+            if segment is None:
+                break
+            del self._wanted[segment]
+            self._flying.add(segment)
+            operation = get(f"{self._path}/{segment}", watch=not self._client.recursive)
+            self._tell(operation, partial(self._read, segment))
+        if not self._wanted and not self._flying and not self._listing:
+            self._show_all()
+
+    def _read(self, segment: str, outcome: Node | Exception | None) -> None:
+        self._flying.discard(segment)
+        if isinstance(outcome, Exception):
+            self._fail(outcome)
+            return
+        member = member_of(self.group, segment, outcome)
+        if member is None:
+            self._gone(segment)
+        else:
+            self._picture[segment] = member
+            if self._live:
+                for feed in self._feeds:
+                    feed.put(member)
+        self._read_on()
+
+    def _gone(self, segment: str) -> None:
+        member = self._picture.pop(segment, None)
+        if member is not None and self._live:
+            for feed in self._feeds:
+                feed.remove(member.name)
+
+    def _show_all(self) -> None:
+        if not self._live:
+            self._live = True
+            for feed in self._feeds:
+                self._show(feed)
+        self._complete.set()
+
+    def _show(self, feed: Feed) -> None:
+        feed.replace(self._picture.values(), gap=self._feeds[feed])
+        self._feeds[feed] = True
+
+    def _fail(self, error: Exception) -> None:
+        """Something that waiting may mend, such as rights that somebody has taken away."""
+        logger.warning("the group %r can't be read, trying again: %s", self.group, error)
+        self.link_changed(Link.SUSPENDED)
+        asyncio.get_running_loop().call_later(_RETRY, self._begin_again, self._round)
+
+    def _begin_again(self, failed_in: int) -> None:
+        if failed_in == self._round:
+            self._begin()
+
+    # --- events
+
+    def _changed(self, change: Change, path: str) -> None:
+        if path == self._path:
+            if not self._client.recursive:
+                self._list()
+            return
+        segment = path.rpartition("/")[2]
+        if change is Change.DELETED:
+            self._wanted.pop(segment, None)
+            self._gone(segment)
+        else:
+            self._complete.clear()
+            self._wanted[segment] = None
+        self._read_on()
+
+
+def _ignore(_outcome: object) -> None:
+    """For an answer that changes nothing."""

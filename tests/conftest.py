@@ -1,0 +1,89 @@
+"""Real servers for the tests: started once, shared, with a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy
+
+from bench.engines.live.provision import Deployment, ServerSpec, missing, provision
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def _servers(spec: ServerSpec) -> Iterator[Deployment]:
+    """Servers on this machine; without their binaries the test fails in CI and skips elsewhere."""
+    if lacks := missing(spec, "local"):
+        message = "\n".join(map(str, lacks))
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with provision(spec, where="local") as deployment:
+        yield deployment
+
+
+def _fresh(deployment: Deployment) -> str:
+    return f"{deployment.url.rpartition('/')[0]}/test-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def zookeeper() -> Iterator[Deployment]:
+    """One server, for tests that leave it in peace."""
+    with _servers(ServerSpec("zookeeper", tick=0.5)) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def zookeeper_ensemble() -> Iterator[Deployment]:
+    """Three servers, for tests that leave them in peace."""
+    with _servers(ServerSpec("zookeeper", servers=3, tick=0.5)) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def zookeeper_url(zookeeper: Deployment) -> str:
+    """A namespace of its own on one server."""
+    return _fresh(zookeeper)
+
+
+@pytest.fixture
+def zookeeper_ensemble_url(zookeeper_ensemble: Deployment) -> str:
+    """A namespace of its own on three servers."""
+    return _fresh(zookeeper_ensemble)
+
+
+@pytest.fixture
+def mortal_zookeeper() -> Iterator[Deployment]:
+    """One server that this test alone uses, and may freeze or kill."""
+    with _servers(ServerSpec("zookeeper", tick=0.5)) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Deployment]:
+    """One PostgreSQL server, for tests that leave it in peace."""
+    with _servers(ServerSpec("sql")) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def postgres_url(postgres: Deployment) -> str:
+    """A database of its own; never dropped, which costs a checkpoint: the server goes anyway."""
+    name = f"test_{next(_numbers)}"
+    server = sqlalchemy.create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    server.dispose()
+    return f"{postgres.url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[Deployment]:
+    """One PostgreSQL server that this test alone uses, and may freeze or kill."""
+    with _servers(ServerSpec("sql")) as deployment:
+        yield deployment

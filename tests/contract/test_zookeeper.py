@@ -1,0 +1,53 @@
+"""The contract on real ZooKeeper servers: one and three, with persistent watches and without."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.engines.live.provision.zookeeper import ask
+from membership import Membership, ZooKeeperConfig
+from membership.backends.zookeeper import ZooKeeperMembership
+from membership.backends.zookeeper.paths import parse
+from membership.testing import Check, checks, run
+
+CONFIG = ZooKeeperConfig(session_timeout=3.0)
+
+
+class ZooKeeperSubject:
+    """A namespace of its own on shared servers."""
+
+    def __init__(self, url: str, *, recursive: bool) -> None:
+        self._address = parse(url)
+        self._recursive = recursive
+
+    def connect(self) -> ZooKeeperMembership:
+        return ZooKeeperMembership(
+            self._address, CONFIG, lambda _name, _value: None, recursive=self._recursive
+        )
+
+    def crash(self, membership: Membership) -> None:
+        assert isinstance(membership, ZooKeeperMembership)
+        membership.abandon()
+
+    def sessions(self) -> int:
+        return max(
+            int(line.split()[1])
+            for host, port in self._address.hosts
+            for line in ask(host, port, "mntr").splitlines()
+            if line.startswith("zk_global_sessions")
+        )
+
+
+@pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
+def test_one_server_with_persistent_watches(check: Check, zookeeper_url: str) -> None:
+    run(check, ZooKeeperSubject(zookeeper_url, recursive=True))
+
+
+@pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
+def test_one_server_with_child_watches(check: Check, zookeeper_url: str) -> None:
+    run(check, ZooKeeperSubject(zookeeper_url, recursive=False))
+
+
+@pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
+def test_three_servers(check: Check, zookeeper_ensemble_url: str) -> None:
+    run(check, ZooKeeperSubject(zookeeper_ensemble_url, recursive=True))

@@ -1,0 +1,224 @@
+"""What a registration and a watch do when rows go, servers crash or stop answering."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from bench.engines.live.provision import Deployment
+from membership import (
+    Disconnected,
+    EventKind,
+    Freshness,
+    Membership,
+    Registration,
+    SqlConfig,
+    connect,
+)
+from membership.testing import ROOM, eventually, take, told
+
+PROFILES = pytest.mark.parametrize("profile", ["nova", "tuned"])
+Profile = Literal["nova", "tuned"]
+
+DELETE = {"nova": "DELETE FROM services", "tuned": "DELETE FROM membership_members"}
+
+
+def _config(profile: Profile) -> SqlConfig:
+    return SqlConfig(profile=profile, interval=0.25, timeout=2.5, poll=0.1, connect_timeout=2.0)
+
+
+def _execute(url: str, statement: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def _tree(deployment: Deployment) -> list[psutil.Process]:
+    (root,) = (psutil.Process(pid) for pid in deployment.servers[0].pids)
+    return [root, *root.children(recursive=True)]
+
+
+@contextmanager
+def _frozen(deployment: Deployment) -> Iterator[None]:
+    """The whole server stopped: its connections stand, and nobody answers."""
+    stopped = _tree(deployment)
+    for process in stopped:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in stopped:
+            if process.is_running():
+                os.kill(process.pid, signal.SIGCONT)
+
+
+class _Told:
+    """Counts what a registration says of itself."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def join(self, membership: Membership, name: str) -> Registration:
+        return membership.join(
+            "compute",
+            name,
+            metadata={"life": 1},
+            on_lost=lambda _: self.said.append("lost"),
+            on_rejoined=lambda _: self.said.append("rejoined"),
+        )
+
+
+@PROFILES
+def test_a_member_whose_row_was_deleted_joins_again(profile: Profile, postgres_url: str) -> None:
+    """With its current metadata and a larger token; whoever watches sees one life end, one begin."""
+    config = _config(profile)
+    with connect(postgres_url, config) as ours, connect(postgres_url, config) as theirs:
+        story = _Told()
+        me = story.join(ours, "host-1")
+        me.update({"life": 2})
+        token = me.token
+        with theirs.watch("compute") as watch:
+            take(watch, 1)
+            _execute(postgres_url, DELETE[profile])
+            eventually(lambda: story.said == ["lost", "rejoined"], why=lambda: story.said)
+            assert me.token > token
+            assert me.is_member
+            events = take(watch, 2)
+            assert told(events) == [("left", "host-1"), ("joined", "host-1")]
+            assert events[1].member is not None
+            assert events[1].member.token == me.token
+            assert events[1].member.metadata == {"life": 2}
+            me.update({"life": 3})
+            assert take(watch, 1)[0].kind is EventKind.UPDATED
+
+
+@PROFILES
+def test_members_join_again_in_tables_that_were_made_anew(
+    profile: Profile, postgres_url: str
+) -> None:
+    config = _config(profile)
+    with connect(postgres_url, config) as ours:
+        story = _Told()
+        me = story.join(ours, "host-1")
+        _execute(postgres_url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        eventually(lambda: not me.is_member, config.timeout)
+        with connect(postgres_url, config) as theirs:
+            eventually(lambda: story.said == ["lost", "rejoined"], why=lambda: story.said)
+            assert list(theirs.members("compute").members) == ["host-1"]
+        assert me.is_member
+
+
+def test_a_name_taken_meanwhile_stays_theirs(postgres_url: str) -> None:
+    config = _config("tuned")
+    with connect(postgres_url, config) as ours, connect(postgres_url, config) as theirs:
+        story = _Told()
+        me = story.join(ours, "host-1")
+        token = me.token
+        _execute(
+            postgres_url,
+            "UPDATE membership_members SET token = nextval('membership_token'), present = false",
+        )
+        other = theirs.join("compute", "host-1", metadata={"who": "other"})
+        eventually(lambda: story.said == ["lost"], why=lambda: story.said)
+        time.sleep(4 * config.interval)
+        assert other.is_member
+        assert (me.is_member, me.token, story.said) == (False, token, ["lost"])
+        other.leave()
+        eventually(lambda: story.said == ["lost", "rejoined"], why=lambda: story.said)
+        assert me.token > other.token
+
+
+@PROFILES
+def test_a_server_that_crashes_and_recovers_loses_nobody(
+    profile: Profile, mortal_postgres: Deployment
+) -> None:
+    """Registrations beat again on new connections, and tokens go on growing."""
+    url, config = mortal_postgres.url, _config(profile)
+    with connect(url, config) as ours, connect(url, config) as theirs:
+        members = [ours.join("compute", f"host-{number}") for number in range(5)]
+        tokens = [member.token for member in members]
+        with theirs.watch("compute") as watch:
+            take(watch, 5)
+            backend = next(each for each in _tree(mortal_postgres) if "theirs" not in each.name())
+            victims = [
+                each
+                for each in _tree(mortal_postgres)
+                if each.pid != backend.pid and "heartbench" in " ".join(each.cmdline())
+            ]
+            os.kill(victims[0].pid, signal.SIGKILL)  # the server throws out everybody and recovers
+            eventually(lambda: watch.view.freshness is not Freshness.FRESH)
+            eventually(lambda: watch.view.freshness is Freshness.FRESH)
+            eventually(lambda: all(member.is_member for member in members))
+            assert len(watch.view) == 5
+        assert theirs.join("compute", "late").token > max(tokens)
+
+
+def test_nobody_dies_of_a_server_that_stops_for_longer_than_the_timeout(
+    mortal_postgres: Deployment,
+) -> None:
+    """Views turn stale, then disconnected, but never empty; nothing hangs; members doubt themselves."""
+    url, config = mortal_postgres.url, _config("tuned")
+    with connect(url, config) as ours, connect(url, config) as theirs:
+        members = [ours.join("compute", f"host-{number}") for number in range(5)]
+        with theirs.watch("compute") as watch:
+            take(watch, 5)
+            eventually(lambda: not watch.view.unconfirmed)
+            with _frozen(mortal_postgres):
+                calls: list[Callable[[], object]] = [
+                    lambda: theirs.members("compute"),
+                    lambda: theirs.join("compute", "late"),
+                    lambda: theirs.cell("c").get(),
+                ]
+                raised: list[Disconnected] = []
+
+                def call(each: Callable[[], object]) -> None:
+                    try:
+                        each()
+                    except Disconnected as error:
+                        raised.append(error)
+
+                threads = [threading.Thread(target=call, args=(each,)) for each in calls]
+                for thread in threads:
+                    thread.start()
+                eventually(lambda: watch.view.freshness is Freshness.STALE)
+                eventually(lambda: not any(member.is_member for member in members), config.timeout)
+                eventually(lambda: watch.view.freshness is Freshness.DISCONNECTED, config.timeout)
+                for thread in threads:
+                    thread.join(config.timeout + config.connect_timeout + ROOM)
+                assert len(raised) == len(calls)
+                assert len(watch.view) == 5
+                assert watch.view.age > config.timeout
+            eventually(lambda: watch.view.freshness is Freshness.FRESH)
+            eventually(lambda: all(member.is_member for member in members))
+            eventually(lambda: not watch.view.unconfirmed)
+            events = []
+            while (event := watch.next(config.timeout + config.interval)) is not None:
+                events.append(event)
+            assert set(told(events)) <= {("resynced", None), ("joined", "late")} | {
+                ("left", "late")  # the join that was cut off may have taken effect
+            }
+            assert ("resynced", None) in told(events)
+
+
+def test_closing_is_bounded_while_the_server_stands_still(mortal_postgres: Deployment) -> None:
+    config = _config("tuned")
+    membership = connect(mortal_postgres.url, config)
+    membership.join("compute", "host-1")
+    watch = membership.watch("compute")
+    with _frozen(mortal_postgres):
+        started = time.monotonic()
+        membership.close()
+        assert time.monotonic() - started < 3 * (config.timeout + config.connect_timeout) + ROOM
+    assert watch.view.freshness is Freshness.DISCONNECTED
+    names = {thread.name for thread in threading.enumerate()}
+    assert not {name for name in names if name.startswith("membership")}

@@ -1,0 +1,272 @@
+"""Summaries: what is pooled, what is audited, which verdict comes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.measure.audit import Bounds
+from bench.measure.convergence import convergence
+from bench.measure.detection import victims
+from bench.measure.load import harness_cpu_cores, load
+from bench.measure.summary import summarise
+from bench.result import EVENTS, METRICS, Kind, Record, frame
+from bench.scenario.slo import METRICS as OBJECTIVE_METRICS
+from bench.scenario.slo import parse
+from tests.unit.history import NOVA, History
+
+
+def crash(detected: float = 78.0, **rest: Any) -> History:
+    """Two services, one of which crashes and is noticed by both observers."""
+    run = History(("o1", "o2"), **rest).alive("a").alive("b", client="library")
+    run.truth(18.0, Kind.RENEWED, "a").truth(20.0, Kind.CRASHED, "a")
+    return run.told(detected, Kind.LEFT, "a", "o1").told(detected + 1, Kind.LEFT, "a", "o2")
+
+
+def metered(run: History) -> History:
+    for t in (5.0, 50.0, 105.0):
+        for server in ("server", "server-2"):
+            run.sample(t, server, "cpu_seconds", t / 4)
+            run.sample(t, server, "rss_bytes", 1e8 + (5e7 if t == 50.0 else 0))
+            run.sample(t, server, "packets_received", 30 * t)
+            run.sample(t, server, "packets_sent", 20 * t)
+        run.sample(t, "harness", "cpu_seconds", t / 10)
+        run.sample(t, "library", "cpu_seconds", t)
+        run.sample(t, "o1", "rss_bytes", 9e9)
+        run.sample(t, "network", "network_bytes", 1000 * t)
+    return run
+
+
+def test_loads_are_over_the_window_and_by_the_service() -> None:
+    figures = load(metered(crash()).record())
+    assert figures["server_cpu_cores"] == pytest.approx(0.5)
+    assert figures["server_rss_max_bytes"] == pytest.approx(3e8)
+    assert figures["network_bytes"] == pytest.approx(90_000)
+    assert figures["network_bytes_per_service_second"] == pytest.approx(500)
+    assert figures["packets_per_service_second"] == pytest.approx(50)
+    assert figures["statements"] is figures["disk_write_bytes_per_service_second"] is None
+    assert harness_cpu_cores(metered(crash()).record()) == pytest.approx(0.1)
+
+
+def test_settling_is_no_load() -> None:
+    run = crash()
+    run.rows[0]["subject"] = "settle"
+    run.truth(60.0, Kind.PHASE, "hold")
+    for t, value in ((0.0, 0.0), (60.0, 6000.0), (100.0, 6040.0)):
+        run.sample(t, "server", "statements", value)
+    assert load(run.record())["statements"] == pytest.approx(40)
+
+
+def test_a_counter_goes_on_where_its_server_started_again() -> None:
+    run = crash()
+    for t, value in ((10.0, 100.0), (50.0, 140.0), (60.0, 10.0), (100.0, 50.0)):
+        run.sample(t, "server", "statements", value)
+    assert load(run.record())["statements"] == pytest.approx(90)
+
+
+def test_convergence_is_when_the_last_observer_agreed_and_over_how_many_views() -> None:
+    run = History(("o1", "o2")).alive("a").alive("b").alive("c")
+    run.truth(20.0, Kind.CRASHED, "a").truth(21.0, Kind.CRASHED, "b")
+    run.told(75.0, Kind.LEFT, "a", "o1").told(76.0, Kind.LEFT, "b", "o1")
+    run.told(75.0, Kind.LEFT, "b", "o2").told(78.0, Kind.LEFT, "a", "o2")
+    record = run.record()
+    rows = convergence(record, victims(record))
+    # All three; without a; without b; without both.
+    assert rows[["phase", "victims", "onset", "agreed", "seconds", "views"]].values.tolist() == [
+        ["hold", 2, 21.0, 78.0, 57.0, 4]
+    ]
+
+
+def test_repeats_are_pooled_and_the_ramp_is_averaged() -> None:
+    summary = summarise(
+        [crash().audited().record(), crash(79.0, repeat=1, index=1).audited().record()]
+    )
+    figures = summary["backends"]["db"]
+    assert (summary["verdict"], summary["reasons"]) == ("valid", [])
+    assert (figures["runs"], figures["services"]) == (2, 2)
+    assert figures["clients"] == {"wire": 1, "library": 1}
+    assert figures["detection"]["count"] == 2
+    assert figures["detection"]["mean"] == pytest.approx(58.5)
+    assert figures["detection"]["every"]["mean"] == pytest.approx(59.5)
+    assert figures["join"] == {"ramp_seconds": 0.5, "p50": 0.5, "p99": 0.5}
+    assert figures["audit"]["model_error_p99"] == pytest.approx(0.99)
+    assert figures["audit"]["faults_confirmed"] == 2
+
+
+def test_the_points_of_a_matrix_stand_each_for_itself() -> None:
+    runs = [crash(index=n, point={"services.count": n}).audited().record() for n in (1, 2)]
+    summary = summarise(runs, slo=[parse("db: detection.missed == 0")])
+    assert list(summary["backends"]) == ["db [services.count=1]", "db [services.count=2]"]
+    assert [row["ok"] for row in summary["slo"]] == [True, True]
+
+
+def test_detection_is_about_crashes_and_other_faults_have_their_own_figures() -> None:
+    run = crash().alive("c").truth(30.0, Kind.LEFT, "c").told(31.0, Kind.LEFT, "c")
+    detection = summarise([run.audited().record()])["backends"]["db"]["detection"]
+    assert (detection["count"], detection["left"]["count"], detection["left"]["mean"]) == (
+        1,
+        1,
+        1.0,
+    )
+    assert "frozen" not in detection
+
+
+def test_every_metric_that_an_objective_can_name_is_in_the_summary() -> None:
+    run = crash().alive("c").truth(30.0, Kind.LEFT, "c").alive("d").truth(30.0, Kind.FROZEN, "d")
+    backends = summarise([metered(run).audited().record()])["backends"]
+    for metric in OBJECTIVE_METRICS:
+        value = backends["db"]
+        for key in metric.split("."):
+            assert key in value, metric
+            value = value[key]
+
+
+def test_a_summary_is_plain_json() -> None:
+    summary = summarise([History().alive("a").record()], slo=[parse("detection.p99 <= 1s")])
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "ok"),
+    [
+        ("db: detection.p99 <= 58s", 58.0, True),
+        ("detection.max < 58s", 58.0, False),
+        ("mistakes.count == 0", 0, True),
+        ("load.statements <= 5", None, False),
+    ],
+)
+def test_an_objective_holds_by_its_figure_and_never_without_one(
+    rule: str, value: float | None, ok: bool
+) -> None:
+    (row,) = summarise([crash().audited().record()], slo=[parse(rule)])["slo"]
+    assert (row["rule"], row["backend"], row["value"], row["ok"]) == (rule, "db", value, ok)
+    assert (row["reason"] is None) == (value is not None)
+
+
+def test_an_objective_about_a_backend_that_did_not_run_fails() -> None:
+    (row,) = summarise([crash().audited().record()], slo=[parse("zk: mistakes.count == 0")])["slo"]
+    assert (row["backend"], row["ok"], row["reason"]) == ("zk", False, "no run of backend zk")
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """Something wrong with a run, and what is to be said about it."""
+
+    make: Callable[[History], object]
+    says: str
+    verdict: str = "invalid"
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+FLAWS = {
+    "late": Flaw(lambda run: run.sample(30.0, "shard-0", "lateness", 9.0), "late at the 99th"),
+    "clock": Flaw(
+        lambda run: run.truth(30.0, Kind.RESYNCED, "a", observer="o1", clock_error=0.2),
+        "the worst clock is known to 0.2s only",
+    ),
+    "cpu": Flaw(metered, "the harness used 0.1 cores", bounds=Bounds(harness_cpu_cores=0.05)),
+    "cpu not measured": Flaw(
+        lambda _: None,
+        "harness_cpu_cores was not recorded",
+        "unknown",
+        Bounds(harness_cpu_cores=0.05),
+    ),
+    "model": Flaw(
+        lambda run: run.told(77.0, Kind.LEFT, "a"),
+        "detections lie 1s off the closed form",
+        bounds=Bounds(model_error_p99=0.5),
+    ),
+    "fault": Flaw(lambda run: run.sample(1.0, "harness", "faults_planned", 3), "1 of 3 faults"),
+    "join": Flaw(lambda run: setattr(run, "services", 5), "2 of 5 services joined in repeat 0"),
+    "lost": Flaw(lambda run: run.truth(30.0, Kind.LOST, "b"), "1 live services lost"),
+    "broken": Flaw(lambda run: setattr(run, "complete", False), "broke off", "unknown"),
+    "no lateness": Flaw(lambda run: run.samples.pop(1), "lateness_p99 was not recorded", "unknown"),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS.values(), ids=FLAWS.keys())
+def test_a_flawed_run_is_never_valid_and_says_why(flaw: Flaw) -> None:
+    run = crash().audited()
+    flaw.make(run)
+    summary = summarise([run.record()], flaw.bounds)
+    assert summary["verdict"] == flaw.verdict
+    assert [reason for reason in summary["reasons"] if flaw.says in reason], summary["reasons"]
+    assert all(reason.startswith("db: ") for reason in summary["reasons"])
+
+
+def test_lateness_in_the_ramp_is_reported_apart_and_not_held_against_the_run() -> None:
+    summary = summarise([crash().audited().sample(3.0, "shard-0", "lateness", 9.0).record()])
+    assert summary["verdict"] == "valid"
+    assert summary["backends"]["db"]["audit"]["lateness_p99_ramp"] == 9.0
+
+
+def test_a_loss_while_frozen_is_the_faults_and_not_the_harnesss() -> None:
+    run = crash().truth(30.0, Kind.FROZEN, "b").truth(95.0, Kind.RESUMED, "b")
+    run.truth(95.1, Kind.LOST, "b").truth(95.2, Kind.JOINED, "b", incarnation=2)
+    assert summarise([run.audited().record()])["verdict"] == "valid"
+
+
+def test_losses_may_be_allowed_where_servers_fail_on_purpose() -> None:
+    run = crash().truth(30.0, Kind.LOST, "b").audited()
+    assert summarise([run.record()], Bounds(losses=None))["verdict"] == "valid"
+
+
+def test_no_run_at_all_is_unknown() -> None:
+    summary = summarise([])
+    assert (summary["verdict"], summary["backends"]) == ("unknown", {})
+    assert summary["reasons"] == ["no run was recorded"]
+
+
+def ten_thousand() -> Record:
+    """10,000 services, 4 observers, 1,000 crashes, 300,000 samples of lateness."""
+    rng = np.random.default_rng(5)
+    count, struck, observers = 10_000, 1_000, ("o1", "o2", "o3", "o4")
+    names = np.array([f"compute-{number:06d}" for number in range(count)])
+    tokens = np.arange(count) + 2**33
+    joined = pd.DataFrame(
+        {"t": rng.uniform(0, 9, count), "kind": "joined", "subject": names, "incarnation": tokens}
+    ).assign(client="wire")
+    crashed = pd.DataFrame({"t": rng.uniform(20, 40, struck), "kind": "crashed"})
+    crashed = crashed.assign(subject=names[:struck], incarnation=tokens[:struck])
+    renewed = crashed.assign(kind="renewed", t=crashed["t"] - rng.uniform(0, 10, struck))
+    left = crashed.assign(kind="left", t=renewed["t"] + 60)
+    told = [
+        part.assign(observer=name, t=part["t"] + rng.uniform(0, 0.01, len(part)))
+        for name in observers
+        for part in (joined, left)
+    ]
+    edges = pd.DataFrame({"t": [10.0, 110.0], "kind": ["phase", "end"], "subject": ["hold", None]})
+    events = pd.concat([joined.assign(kind="joining"), joined, crashed, renewed, edges, *told])
+    lateness = pd.DataFrame({"t": rng.uniform(0, 110, 300_000), "value": 0.001})
+    metrics = lateness.assign(source="shard-0", metric="lateness")
+    planned = {"t": 0.0, "source": "harness", "metric": "faults_planned", "value": struck}
+    metrics = pd.concat([metrics, pd.DataFrame([planned])])
+    where = {"backend": "db", "repeat": 0}
+    return Record(
+        index=0,
+        **where,
+        services=count,
+        observers=observers,
+        parameters=NOVA,
+        events=frame(EVENTS, events.assign(**where)),
+        metrics=frame(METRICS, metrics.assign(**where)),
+    )
+
+
+def test_ten_thousand_services_are_summarised_in_seconds_of_cpu() -> None:
+    """CPU time, which a busy machine doesn't stretch much; the bound is ten times what it takes."""
+    record = ten_thousand()
+    started = time.process_time()
+    figures = summarise([record])["backends"]["db"]
+    assert time.process_time() - started < 30
+    assert (figures["detection"]["count"], figures["detection"]["missed"]) == (1000, 0)
+    assert figures["detection"]["mean"] == pytest.approx(55.0, abs=0.3)
+    assert figures["detection"]["sd"] == pytest.approx(2.89, rel=0.05)
+    assert (figures["mistakes"]["count"], figures["mistakes"]["query_accuracy"]) == (0, 1.0)

@@ -1,0 +1,87 @@
+"""Names and URLs as ZooKeeper paths."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from membership import InvalidValue
+from membership.backends.zookeeper.paths import (
+    Address,
+    ancestors,
+    cell_path,
+    escape,
+    member_path,
+    parent,
+    parse,
+    unescape,
+)
+
+names = st.text(min_size=1).filter(str.isprintable) | st.sampled_from([".", "..", "%2E", "%", "/"])
+
+
+@given(names)
+def test_each_name_has_a_path_segment_and_comes_back_from_it(name: str) -> None:
+    segment = escape(name)
+    assert unescape(segment) == name
+    assert segment.isascii()
+    assert segment not in ("", ".", "..")
+    assert "/" not in segment
+
+
+@given(names, names)
+def test_no_two_names_share_a_segment(one: str, other: str) -> None:
+    assert (escape(one) == escape(other)) == (one == other)
+
+
+@pytest.mark.parametrize("segment", ["a b", "%2e", "%zz", "%41", "%", "ü"])
+def test_a_segment_that_is_no_escaped_name_is_nobodys(segment: str) -> None:
+    assert unescape(segment) is None
+
+
+def test_the_layout() -> None:
+    assert member_path("nova", "compute", "a/b") == "/nova/groups/compute/a%2Fb"
+    assert cell_path("team/nova", "..") == "/team/nova/cells/%2E%2E"
+    assert parent("/nova/groups/compute") == "/nova/groups"
+    assert parent("/nova") == "/"
+    assert ancestors("/nova/groups/g/m") == ("/nova", "/nova/groups", "/nova/groups/g")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("zookeeper://zk/nova", Address((("zk", 2181),), "nova")),
+        ("zookeeper://a:1,b:2/x/y/", Address((("a", 1), ("b", 2)), "x/y")),
+        ("zookeeper://[::1]:7/n", Address((("::1", 7),), "n")),
+    ],
+)
+def test_a_url_names_servers_and_a_namespace(url: str, address: Address) -> None:
+    assert parse(url) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "zookeeper://zk",
+        "zookeeper://zk/",
+        "zookeeper:///nova",
+        "zookeeper://zk,/nova",
+        "zookeeper://zk:port/nova",
+        "zookeeper://zk/../nova",
+        "zookeeper://zk/a//b",
+        "zookeeper://zk/zookeeper",
+        "zookeeper://zk/a b",
+        "zookeeper://zk/nova?timeout=3",
+        "memory://zk/nova",
+    ],
+)
+def test_a_url_that_does_not_is_refused(url: str) -> None:
+    with pytest.raises(InvalidValue, match="host:port"):
+        parse(url)
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    with pytest.raises(InvalidValue) as refusal:
+        parse("zookeeper://user:secret@zk/nova")
+    assert "secret" not in str(refusal.value)
