@@ -7,9 +7,7 @@ Exit codes: 0 good; 1 an objective or a regression failed; 2 the scenario or the
 
 import dataclasses
 import json
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from rich.table import Table
 
 from bench import doctor as machine
 from bench.errors import HarnessError, ScenarioError
+from bench.interruption import interruptible
 from bench.plan import Cost, Run, cost
 from bench.plan import plan as planned
 from bench.report.progress import shown
@@ -33,14 +32,12 @@ BROKE_OFF = 3
 
 
 class Commands(click.Group):
-    """Turns what ends a command into its exit code, and SIGTERM into an interrupt like Ctrl-C."""
+    """Turns what ends a command into its exit code; SIGTERM ends it like Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-            ctx.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except HarnessError as error:
             problems = error.problems if isinstance(error, ScenarioError) else [str(error)]
             _complain(ctx, problems, error.exit_code, type(error).__name__)

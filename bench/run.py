@@ -15,6 +15,7 @@ from bench import doctor
 from bench.engines.live import execute
 from bench.engines.live.provision import kind_of
 from bench.errors import MachineError
+from bench.interruption import postponed
 from bench.manifest import manifest
 from bench.measure.audit import Bounds
 from bench.measure.summary import summarise
@@ -72,10 +73,12 @@ def run(
             for each in runs:
                 execute(each, where=_where(each, servers), keep=keep, listen=listen)
         except BaseException as error:
-            recording.finish(judge(scenario, records), broken_off=_why(error))
+            with postponed():
+                recording.finish(judge(scenario, records), broken_off=_why(error))
             raise
         summary = judge(scenario, records)
-        return Outcome(recording.finish(summary), summary)
+        with postponed():
+            return Outcome(recording.finish(summary), summary)
 
 
 def fit(runs: Sequence[Run], servers: Sequence[str]) -> None:

@@ -8,12 +8,13 @@ there, it is what counts; so a killed harness leaves a readable directory at eve
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.durable import point, replace, sync, write_text
 from bench.errors import HarnessError
 from bench.manifest import masked, now
 from bench.measure.detection import victims
@@ -58,14 +60,18 @@ class Store:
             f"{started:%Y%m%dT%H%M%S}.{started.microsecond // 1000:03d}Z-{secrets.token_hex(2)}"
         )
         directory = self.root / scenario / run_id
+        making = directory.with_name(f".{run_id}")
         try:
-            (directory / PARTS).mkdir(parents=True)
+            (making / PARTS).mkdir(parents=True)
         except OSError as error:
             raise ResultError(
                 f"{directory}: cannot be made ({error.strerror}); choose another place with --out"
             ) from error
         recording = Recording(directory, run_id, manifest)
-        _write_text(directory / "scenario.yaml", scenario_yaml)
+        _write_json(making / "manifest.json", {**manifest, "runs": []}, run_id)
+        write_text(making / "scenario.yaml", scenario_yaml)
+        making.rename(directory)
+        sync(directory.parent)
         return recording
 
 
@@ -77,23 +83,23 @@ class Recording:
         self._id = run_id
         self._manifest = dict(manifest)
         self._finished = False
-        self._write_json("manifest.json", {**self._manifest, "runs": []})
 
     def add(self, record: Record) -> None:
         """Keep a record; it is there as a whole or not at all. An index can be added only once."""
         parts = self.path / PARTS
+        if (parts / f"{record.index:05d}").exists():
+            raise ValueError(f"run {record.index} has been recorded already")
         writing = parts / f".{record.index:05d}"
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir()
         for name, schema in _FRAMES.items():
             table = _table(schema, record, name, self._id)
             pq.write_table(table, writing / f"{name}.parquet", compression="zstd")
-            _sync(writing / f"{name}.parquet")
-        described = {"schema": SCHEMA, "run": self._id, **_described(record)}
-        _write_text(writing / "record.json", json.dumps(described, indent=1))
-        _sync(writing)
+            sync(writing / f"{name}.parquet")
+        _write_json(writing / "record.json", _described(record), self._id)
+        sync(writing)
         writing.rename(parts / writing.name.removeprefix("."))
-        _sync(parts)
+        sync(parts)
 
     def finish(self, summary: Mapping[str, Any], *, broken_off: str | None = None) -> Path:
         """Merge the records, write the summary, let `latest` point here; returns the directory.
@@ -107,17 +113,16 @@ class Recording:
             summary = {**summary, "verdict": str(Verdict.UNKNOWN), "reasons": reasons}
         for name, schema in _FRAMES.items():
             self._merge(name, schema, parts)
-        self._write_json(
-            "manifest.json",
-            {**self._manifest, "ended": now(), "runs": [_described(record) for record in records]},
-        )
-        self._write_json("summary.json", summary)
+        described = [_described(record) for record in records]
+        manifest = {**self._manifest, "ended": now(), "runs": described}
+        _write_json(self.path / "manifest.json", manifest, self._id)
+        _write_json(self.path / "summary.json", summary, self._id)
         # Renamed first: half a `parts/` must never be taken for a whole one.
         merged = self.path / f".{PARTS}-merged"
         (self.path / PARTS).rename(merged)
-        _sync(self.path)
+        sync(self.path)
         shutil.rmtree(merged)
-        _point(self.path.parent / LATEST, self.path.name)
+        point(self.path.parent / LATEST, self.path.name)
         self._finished = True
         return self.path
 
@@ -141,11 +146,7 @@ class Recording:
         with pq.ParquetWriter(writing, _stored(schema, self._id), compression="zstd") as writer:
             for part in parts:
                 writer.write_table(_read_table(part / path.name, schema, self._id))
-        _replace(writing, path)
-
-    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        stamped = {**masked(content), "schema": SCHEMA, "run": self._id}
-        _write_text(self.path / name, json.dumps(stamped, indent=1, allow_nan=False))
+        replace(writing, path)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Loaded:
     def records(self) -> Iterator[Record]:
         """Each run as the engine left it, to be judged again."""
         for record in self._descriptions:
-            yield replace(
+            yield dataclasses.replace(
                 record,
                 events=_rows_of(self.events, record.index),
                 metrics=_rows_of(self.metrics, record.index),
@@ -203,7 +204,7 @@ def load(path: str | Path) -> Loaded:
         summary = _unjudged(manifest)
     else:
         parts = [directory]
-        records = tuple(_record(row, directory / "manifest.json") for row in manifest["runs"])
+        records = _records(manifest.get("runs"), directory / "manifest.json")
         summary = _read_json(directory / "summary.json", run_id)
     return Loaded(
         path=directory,
@@ -227,9 +228,9 @@ def _resolve(path: Path) -> Path:
                 f"{found}: points to {os.readlink(found)}, which is gone; name a run's directory"  # noqa: PTH115
             )
         return found.resolve()
-    runs = [manifest.parent for manifest in path.glob("*/manifest.json")]
+    runs = [found.parent for found in path.glob("[!.]*/manifest.json")]
     runs = runs or [link.resolve() for link in path.glob(f"*/{LATEST}") if link.exists()]
-    runs = runs or [manifest.parent for manifest in path.glob("*/*/manifest.json")]
+    runs = runs or [found.parent for found in path.glob("[!.]*/[!.]*/manifest.json")]
     if not runs:
         what = "no result in it" if path.is_dir() else "not there"
         raise ResultError(
@@ -257,6 +258,12 @@ def _described(record: Record) -> dict[str, Any]:
     }
 
 
+def _records(rows: object, path: Path) -> tuple[Record, ...]:
+    if not isinstance(rows, list):
+        raise ResultError(f"{path}: lists no runs; {_RESTORE}")
+    return tuple(_record(row, path) for row in rows)
+
+
 def _record(row: Mapping[str, Any], path: Path) -> Record:
     """The record of a description, with empty frames."""
     try:
@@ -266,7 +273,7 @@ def _record(row: Mapping[str, Any], path: Path) -> Record:
             events=frame(EVENTS, {}),
             metrics=frame(METRICS, {}),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ResultError(f"{path}: not a run's description ({error}); {_RESTORE}") from error
 
 
@@ -323,7 +330,7 @@ def _read_table(path: Path, schema: pa.Schema, run_id: str) -> pa.Table:
     return table
 
 
-# JSON and files
+# JSON
 
 
 def _read_description(part: Path, run_id: str) -> Record:
@@ -365,31 +372,6 @@ def _check(path: Path, version: object, found_id: object, run_id: str | None) ->
         )
 
 
-def _write_text(path: Path, text: str) -> None:
-    """The old content or the new one, never a part, whatever happens meanwhile."""
-    writing = path.with_name(f".{path.name}")
-    writing.write_text(text)
-    _replace(writing, path)
-
-
-def _replace(writing: Path, path: Path) -> None:
-    _sync(writing)
-    writing.replace(path)
-    _sync(path.parent)
-
-
-def _point(link: Path, target: str) -> None:
-    """Turn a relative link to `target`, in one step."""
-    new = link.with_name(f".{link.name}-{target}")
-    new.unlink(missing_ok=True)
-    new.symlink_to(target)
-    new.replace(link)
-
-
-def _sync(path: Path) -> None:
-    """Until it is on disk. Works for directories as well."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_json(path: Path, content: Mapping[str, Any], run_id: str) -> None:
+    stamped = {**masked(content), "schema": SCHEMA, "run": run_id}
+    write_text(path, json.dumps(stamped, indent=1, allow_nan=False))

@@ -74,14 +74,17 @@ class ChangeTracker:
         self._timeout = timeout
         self._max_gap = max_gap
         self._beats: dict[str, _Beat] = {}
-        self._sent = -math.inf
         self._answered = -math.inf
+        self._dead: frozenset[str] = frozenset()
+        self._unconfirmed: frozenset[str] = frozenset()
+        self._expiry = math.inf
 
     def observe(self, beats: Mapping[str, Hashable], *, sent: float, answered: float) -> None:
         """Take in one complete read: each member's beat (any value that changes at each beat)."""
         gap = answered - self._answered > self._max_gap
-        self._sent, self._answered = sent, answered
+        self._answered = answered
         known, self._beats = self._beats, {}
+        dead, unconfirmed, expiry = set(), set(), math.inf
         for name, value in beats.items():
             beat = known.get(name)
             if beat is None:
@@ -91,26 +94,24 @@ class ChangeTracker:
             elif gap:
                 beat = _Beat(value, answered)
             self._beats[name] = beat
+            due = beat.since + self._timeout
+            if sent >= due:
+                dead.add(name)
+                continue
+            expiry = min(expiry, due)
+            if not beat.confirmed:
+                unconfirmed.add(name)
+        self._dead, self._unconfirmed = frozenset(dead), frozenset(unconfirmed)
+        self._expiry = expiry
 
     def dead(self) -> frozenset[str]:
         """Those whose beat stood still for the timeout, as of the last read."""
-        return frozenset(name for name, beat in self._beats.items() if self._silent(beat))
+        return self._dead
 
     def unconfirmed(self) -> frozenset[str]:
         """Those of whom this reader can't say either: neither a beat nor a full silence seen."""
-        return frozenset(
-            name
-            for name, beat in self._beats.items()
-            if not beat.confirmed and not self._silent(beat)
-        )
+        return self._unconfirmed
 
     def expiry(self) -> float:
         """The earliest instant at which a read can show another death; infinity if none can."""
-        return min(
-            (beat.since + self._timeout for beat in self._beats.values() if not self._silent(beat)),
-            default=math.inf,
-        )
-
-    def _silent(self, beat: _Beat) -> bool:
-        # the very sum that `expiry` hands out: rounding must not make the two disagree
-        return self._sent >= beat.since + self._timeout
+        return self._expiry

@@ -87,3 +87,10 @@ def mortal_postgres() -> Iterator[Deployment]:
     """One PostgreSQL server that this test alone uses, and may freeze or kill."""
     with _servers(ServerSpec("sql")) as deployment:
         yield deployment
+
+
+@pytest.fixture
+def mortal_ensemble() -> Iterator[Deployment]:
+    """Three servers that this test alone uses, and may freeze or kill."""
+    with _servers(ServerSpec("zookeeper", servers=3, tick=0.5)) as deployment:
+        yield deployment

@@ -16,13 +16,13 @@ CONFIG = ZooKeeperConfig(session_timeout=3.0)
 class ZooKeeperSubject:
     """A namespace of its own on shared servers."""
 
-    def __init__(self, url: str, *, recursive: bool) -> None:
+    def __init__(self, url: str, *, recent: bool) -> None:
         self._address = parse(url)
-        self._recursive = recursive
+        self._recent = recent
 
     def connect(self) -> ZooKeeperMembership:
         return ZooKeeperMembership(
-            self._address, CONFIG, lambda _name, _value: None, recursive=self._recursive
+            self._address, CONFIG, lambda _name, _value: None, recent=self._recent
         )
 
     def crash(self, membership: Membership) -> None:
@@ -40,14 +40,14 @@ class ZooKeeperSubject:
 
 @pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
 def test_one_server_with_persistent_watches(check: Check, zookeeper_url: str) -> None:
-    run(check, ZooKeeperSubject(zookeeper_url, recursive=True))
+    run(check, ZooKeeperSubject(zookeeper_url, recent=True))
 
 
 @pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
 def test_one_server_with_child_watches(check: Check, zookeeper_url: str) -> None:
-    run(check, ZooKeeperSubject(zookeeper_url, recursive=False))
+    run(check, ZooKeeperSubject(zookeeper_url, recent=False))
 
 
 @pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
 def test_three_servers(check: Check, zookeeper_ensemble_url: str) -> None:
-    run(check, ZooKeeperSubject(zookeeper_ensemble_url, recursive=True))
+    run(check, ZooKeeperSubject(zookeeper_ensemble_url, recent=True))

@@ -30,6 +30,7 @@ from membership import (
     ZooKeeperConfig,
 )
 from membership.backends.zookeeper import ZooKeeperMembership
+from membership.backends.zookeeper.connection import AddWatch
 from membership.backends.zookeeper.paths import group_path, member_path, parse
 from membership.testing import eventually, quiet, take, told
 
@@ -37,11 +38,11 @@ SESSION = 3.0
 CONFIG = ZooKeeperConfig(session_timeout=SESSION, connect_timeout=10.0)
 GROUP = "compute"
 
-modes = pytest.mark.parametrize("recursive", [True, False], ids=["persistent", "child-watches"])
+modes = pytest.mark.parametrize("recent", [True, False], ids=["persistent", "child-watches"])
 
 
-def join_url(url: str, *, recursive: bool = True) -> ZooKeeperMembership:
-    return ZooKeeperMembership(parse(url), CONFIG, lambda _name, _value: None, recursive=recursive)
+def join_url(url: str, *, recent: bool = True) -> ZooKeeperMembership:
+    return ZooKeeperMembership(parse(url), CONFIG, lambda _name, _value: None, recent=recent)
 
 
 @pytest.fixture(autouse=True)
@@ -113,11 +114,11 @@ def until(watch: Watch, holds: Callable[[list[MemberEvent]], bool]) -> list[Memb
 
 
 @modes
-def test_an_expired_session_is_told_and_joined_again(zookeeper_url: str, recursive: bool) -> None:
+def test_an_expired_session_is_told_and_joined_again(zookeeper_url: str, recent: bool) -> None:
     diary = Diary()
     with (
-        join_url(zookeeper_url, recursive=recursive) as ours,
-        join_url(zookeeper_url, recursive=recursive) as theirs,
+        join_url(zookeeper_url, recent=recent) as ours,
+        join_url(zookeeper_url, recent=recent) as theirs,
         theirs.watch(GROUP) as watch,
     ):
         me = ours.join(
@@ -140,11 +141,11 @@ def test_an_expired_session_is_told_and_joined_again(zookeeper_url: str, recursi
 
 @modes
 def test_an_expired_observer_catches_up_and_says_that_there_was_a_gap(
-    zookeeper_url: str, recursive: bool
+    zookeeper_url: str, recent: bool
 ) -> None:
     with (
         join_url(zookeeper_url) as ours,
-        join_url(zookeeper_url, recursive=recursive) as theirs,
+        join_url(zookeeper_url, recent=recent) as theirs,
         theirs.watch(GROUP) as watch,
     ):
         ours.join(GROUP, "stays")
@@ -177,10 +178,10 @@ def test_a_broken_connection_costs_no_life(zookeeper_url: str) -> None:
 
 
 @modes
-def test_a_node_that_somebody_deleted_is_joined_again(zookeeper_url: str, recursive: bool) -> None:
+def test_a_node_that_somebody_deleted_is_joined_again(zookeeper_url: str, recent: bool) -> None:
     diary = Diary()
     with (
-        join_url(zookeeper_url, recursive=recursive) as ours,
+        join_url(zookeeper_url, recent=recent) as ours,
         ours.watch(GROUP) as watch,
         outsider(zookeeper_url) as somebody,
     ):
@@ -200,12 +201,10 @@ def test_a_node_that_somebody_deleted_is_joined_again(zookeeper_url: str, recurs
 
 
 @modes
-def test_a_group_deleted_and_made_again_is_still_watched(
-    zookeeper_url: str, recursive: bool
-) -> None:
+def test_a_group_deleted_and_made_again_is_still_watched(zookeeper_url: str, recent: bool) -> None:
     with (
         join_url(zookeeper_url) as ours,
-        join_url(zookeeper_url, recursive=recursive) as theirs,
+        join_url(zookeeper_url, recent=recent) as theirs,
         theirs.watch(GROUP) as watch,
         outsider(zookeeper_url) as somebody,
     ):
@@ -217,16 +216,31 @@ def test_a_group_deleted_and_made_again_is_still_watched(
             somebody.delete(group_path(ours.namespace, GROUP))
         me = ours.join(GROUP, "me")
         take(watch, 1)
-        somebody.delete(group_path(ours.namespace, GROUP), recursive=True)
+        both = somebody.transaction()  # or it would be back before its parent could go
+        both.delete(member_path(ours.namespace, GROUP, "me"))
+        both.delete(group_path(ours.namespace, GROUP))
+        both.commit()
         assert told(take(watch, 2)) == [("left", "me"), ("joined", "me")]
         eventually(lambda: me.is_member)
 
 
+def test_a_server_that_knows_no_persistent_watches_is_found_out(
+    zookeeper_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AddWatch, "type", 999)  # no server knows this one
+    with join_url(zookeeper_url) as ours, ours.watch(GROUP) as watch:
+        assert not ours.client.recent
+        me = ours.join(GROUP, "me")
+        me.leave()
+        ours.join(GROUP, "another")
+        eventually(lambda: list(watch.view.members) == ["another"])
+
+
 @modes
-def test_many_quick_changes_end_in_the_truth(zookeeper_url: str, recursive: bool) -> None:
+def test_many_quick_changes_end_in_the_truth(zookeeper_url: str, recent: bool) -> None:
     with (
         join_url(zookeeper_url) as ours,
-        join_url(zookeeper_url, recursive=recursive) as theirs,
+        join_url(zookeeper_url, recent=recent) as theirs,
         theirs.watch(GROUP) as watch,
     ):
 
@@ -396,6 +410,29 @@ def test_a_server_killed_and_started_again_loses_nobody_for_good(
             theirs.close()
             again.kill()
             again.wait()
+
+
+def test_the_death_of_the_server_that_one_is_connected_to_costs_no_life(
+    mortal_ensemble: Deployment,
+) -> None:
+    config = ZooKeeperConfig(session_timeout=10.0)
+    ours, theirs = (
+        ZooKeeperMembership(parse(mortal_ensemble.url), config, lambda *_: None) for _ in range(2)
+    )
+    with ours, theirs, theirs.watch(GROUP) as watch:
+        registrations = [ours.join(GROUP, f"host-{number}") for number in range(5)]
+        tokens = {me.name: me.token for me in registrations}
+        take(watch, 5)
+        port = theirs.client._connection._socket.getpeername()[1]
+        (pid,) = next(server.pids for server in mortal_ensemble.servers if server.port == port)
+        psutil.Process(pid).kill()
+        eventually(lambda: watch.view.freshness is not Freshness.FRESH, 10)
+        eventually(lambda: watch.view.freshness is Freshness.FRESH, 20)
+        assert told(take(watch, 1)) == [("resynced", None)]
+        eventually(lambda: all(me.is_member for me in registrations), 10)
+        ours.join(GROUP, "later")
+        assert told(take(watch, 1, 10)) == [("joined", "later")]
+        assert {me.name: me.token for me in registrations} == tokens
 
 
 def test_close_is_bounded_when_the_server_is_frozen(mortal_zookeeper: Deployment) -> None:

@@ -66,6 +66,7 @@ class History:
 
     def record(self) -> Record:
         run = {"backend": self.backend, "repeat": self.repeat}
+        tokens = pd.array([row.get("incarnation") for row in self.rows], dtype="Int64")
         joined = {row["subject"] for row in self.rows if row["kind"] == Kind.JOINED}
         return Record(
             index=self.index,
@@ -74,7 +75,7 @@ class History:
             services=len(joined) if self.services is None else self.services,
             observers=self.observers,
             parameters=self.parameters,
-            events=frame(EVENTS, pd.DataFrame(self.rows).assign(**run)),
+            events=frame(EVENTS, pd.DataFrame(self.rows).assign(**run, incarnation=tokens)),
             metrics=frame(METRICS, pd.DataFrame(self.samples).assign(**run)),
             environment=self.environment,
             point=self.point,

@@ -138,7 +138,8 @@ def test_ten_thousand_uniform_phases_give_the_closed_form_of_polled_sql() -> Non
 
 def test_quantiles_lie_on_the_line_between_order_statistics() -> None:
     figures = spread(pd.Series([1.0, 2.0, 3.0, 4.0]))
-    assert (figures["p50"], figures["p90"]) == (2.5, pytest.approx(3.7))
+    assert figures["p50"] == 2.5
+    assert figures["p90"] == pytest.approx(3.7)
     assert figures["sd"] == pytest.approx(1.2909944)
 
 
@@ -172,7 +173,7 @@ def _told(fates: list[tuple[Kind | None, float, list[float | None]]]) -> History
     return run
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(FATES, st.randoms(use_true_random=False))
 def test_every_victim_counts_once_whatever_the_order_of_rows(fates, random) -> None:  # type: ignore[no-untyped-def]
     """count = detected + missed; neither shuffled rows nor an unrelated event change a thing."""

@@ -124,7 +124,7 @@ def test_a_run_that_broke_off_in_its_ramp_says_nothing() -> None:
 TURNS = st.lists(st.floats(11, 99), max_size=8, unique=True).map(sorted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(TURNS, TURNS)
 def test_accuracy_is_what_the_observers_turns_leave_of_the_time(
     one: list[float], two: list[float]

@@ -248,15 +248,15 @@ def ten_thousand() -> Record:
     metrics = lateness.assign(source="shard-0", metric="lateness")
     planned = {"t": 0.0, "source": "harness", "metric": "faults_planned", "value": struck}
     metrics = pd.concat([metrics, pd.DataFrame([planned])])
-    where = {"backend": "db", "repeat": 0}
     return Record(
         index=0,
-        **where,
+        backend="db",
+        repeat=0,
         services=count,
         observers=observers,
         parameters=NOVA,
-        events=frame(EVENTS, events.assign(**where)),
-        metrics=frame(METRICS, metrics.assign(**where)),
+        events=frame(EVENTS, events.assign(backend="db", repeat=0)),
+        metrics=frame(METRICS, metrics.assign(backend="db", repeat=0)),
     )
 
 

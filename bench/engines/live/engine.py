@@ -17,6 +17,7 @@ from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.swarm.process import HostedShard, hosted
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
 from bench.errors import InvalidRun
+from bench.interruption import Cleanup
 from bench.plan import Run, cost
 from bench.progress import Listener, Moment
 from bench.result import Parameters, Record
@@ -49,7 +50,7 @@ def execute(run: Run, *, where: str, keep: Callable[[Record], None], listen: Lis
     Raises: MachineError where the servers can't be had; InvalidRun where the services couldn't
     all join; ShardDied.
     """
-    with ExitStack() as stack:
+    with Cleanup() as stack:
         listen(Moment(run.backend_name, run.repeat, "servers"))
         deployment = stack.enter_context(provision(server_spec(run), where=where))
         chronicle = Chronicle(run, deployment, parameters(run.backend, deployment))

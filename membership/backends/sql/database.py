@@ -9,14 +9,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 
 from membership.config import SqlConfig
 from membership.errors import Disconnected, InvalidValue, MissingDriver
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class Database:
@@ -47,7 +56,6 @@ class Database:
             "pool_size": connections,
             "max_overflow": 0,
             "pool_timeout": config.timeout,
-            "pool_pre_ping": self.postgres and durable,
             "hide_parameters": True,
         }
         if self.postgres:
@@ -151,6 +159,11 @@ def _postgres_engine(
         connection = postgres.BoundedConnection.connect(*args, **kwargs)
         connection.answer_timeout = answer_timeout
         return connection
+
+    @event.listens_for(engine, "checkout")
+    def probe(connection: psycopg.Connection[Any], _record: object, _fairy: object) -> None:
+        if postgres.hung_up(connection):
+            raise DisconnectionError  # the pool opens another one
 
     return engine
 

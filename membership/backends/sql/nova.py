@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TypeAlias
 
 from membership.backends.sql import queries
 from membership.backends.sql.database import Database
@@ -39,24 +39,14 @@ _TOGETHER = 0.001
 """Rows that expire within this many seconds are read again in one statement."""
 
 
+_Row: TypeAlias = tuple[
+    int, str, bool | None, datetime | None, datetime | None, int | None, int | None
+]
+"""Of `queries.nova_read`: id, host, forced_down, last_seen_up, created_at, token, revision."""
+
+
 def _seconds(stamp: datetime) -> float:
     return (stamp - _EPOCH) / timedelta(seconds=1)
-
-
-class _Service(NamedTuple):
-    """A row of `queries.nova_read`."""
-
-    id: int
-    host: str
-    forced_down: bool | None
-    last_seen_up: datetime | None
-    created_at: datetime | None
-    token: int | None
-    revision: int | None
-
-    @property
-    def seen(self) -> datetime | None:
-        return self.last_seen_up or self.created_at
 
 
 class Nova(Profile):
@@ -76,11 +66,6 @@ class Nova(Profile):
     def now(self) -> datetime:
         """What Nova would stamp."""
         return datetime.fromtimestamp(self.wall_clock(), UTC).replace(tzinfo=None)
-
-    def is_up(self, forced_down: bool | None, seen: datetime | None, now: float) -> bool:
-        return (
-            not forced_down and seen is not None and nova_is_up(_seconds(seen), now, self.timeout)
-        )
 
     def first_beat(self) -> float:
         """Nova waits 5 s at first, whatever the interval; here never longer than an interval."""
@@ -132,15 +117,12 @@ class Nova(Profile):
         with self.database.reading() as connection:
             rows = connection.execute(queries.nova_groups).all()
         now = self.wall_clock()
-        return tuple(
-            sorted(
-                {
-                    topic
-                    for topic, forced_down, last_seen_up, created_at in rows
-                    if self.is_up(forced_down, last_seen_up or created_at, now)
-                }
-            )
-        )
+        found: set[str] = set()
+        for topic, forced_down, last_seen_up, created_at in rows:
+            seen = last_seen_up or created_at
+            if not forced_down and seen and nova_is_up(_seconds(seen), now, self.timeout):
+                found.add(topic)
+        return tuple(sorted(found))
 
     def follow(self, group: str) -> Follower:
         return _NovaFollower(self, group)
@@ -194,8 +176,8 @@ class _NovaFollower(Follower):
         self._statement = queries.nova_read if name is None else queries.nova_read_name
         self._parameters = {"group": group} if name is None else {"group": group, "name": name}
         self._group = group
-        self._up: dict[int, _Service] = {}
-        """By id, as last read."""
+        self._up: dict[int, tuple[str, float]] = {}
+        """Host and expiry (the wall clock's, s since 1970) by id, of those that are up."""
         self._queue: list[tuple[float, int]] = []
         """A heap: one entry for each that is up, at an instant no later than its expiry."""
         self._queued: set[int] = set()
@@ -203,16 +185,11 @@ class _NovaFollower(Follower):
     def read(self) -> Whole:
         with self._profile.database.reading() as connection:
             rows = connection.execute(self._statement, self._parameters).all()
-        now = self._profile.wall_clock()
-        self._up = {
-            service.id: service
-            for service in map(_Service._make, rows)
-            if self._profile.is_up(service.forced_down, service.seen, now)
-        }
+        self._up, members = self._sift(rows, complete=True)
         if self._at_expiry:
-            for new in self._up.keys() - self._queued:
-                self._push(new)
-        return Whole(self._members(self._up.values(), complete=True))
+            for id_ in self._up.keys() - self._queued:
+                self._push(id_)
+        return Whole(members)
 
     def expiry(self) -> float:
         if (first := self._first()) == math.inf:
@@ -228,18 +205,31 @@ class _NovaFollower(Follower):
             return Part((), ())
         with self._profile.database.reading() as connection:
             rows = connection.execute(queries.nova_read_some, {"ids": due}).all()
-        now = self._profile.wall_clock()
-        found = {service.id: service for service in map(_Service._make, rows)}
-        present, gone = [], []
-        for id_ in due:
-            service = found.get(id_)
-            if service is not None and self._profile.is_up(service.forced_down, service.seen, now):
-                self._up[id_] = service
-                present.append(service)
-                self._push(id_)
+        up, present = self._sift(rows, complete=False)
+        gone = [self._up.pop(id_)[0] for id_ in due if id_ not in up]
+        self._up.update(up)
+        for id_ in up:
+            self._push(id_)
+        return Part(present, gone)
+
+    def _sift(
+        self, rows: Iterable[_Row], *, complete: bool
+    ) -> tuple[dict[int, tuple[str, float]], list[Member]]:
+        """Of the rows just read, those that are up now: as `_up` has them, and as members."""
+        now, timeout = self._profile.wall_clock(), self._profile.timeout
+        up: dict[int, tuple[str, float]] = {}
+        ours: list[tuple[str, int, int]] = []
+        strangers: list[Member] = []
+        for id_, host, forced_down, last_seen_up, created_at, token, revision in rows:
+            seen = last_seen_up or created_at
+            if forced_down or seen is None or not nova_is_up(_seconds(seen), now, timeout):
+                continue
+            up[id_] = (host, _seconds(seen) + timeout)
+            if token is None or revision is None:
+                strangers.append(Member(self._group, host, 0))
             else:
-                gone.append(self._up.pop(id_).host)
-        return Part(self._members(present, complete=False), gone)
+                ours.append((host, token, revision))
+        return up, self._documents.members(ours, complete=complete) + strangers
 
     def _first(self) -> float:
         """The wall clock's instant of the next expiry, in s since 1970."""
@@ -247,7 +237,7 @@ class _NovaFollower(Follower):
             instant, id_ = self._queue[0]
             if id_ not in self._up:
                 self._pop()
-            elif (later := self._expires(id_)) > instant:
+            elif (later := self._up[id_][1]) > instant:
                 heapq.heapreplace(self._queue, (later, id_))
             else:
                 return instant
@@ -255,25 +245,12 @@ class _NovaFollower(Follower):
 
     def _push(self, id_: int) -> None:
         self._queued.add(id_)
-        heapq.heappush(self._queue, (self._expires(id_), id_))
+        heapq.heappush(self._queue, (self._up[id_][1], id_))
 
     def _pop(self) -> int:
         _, id_ = heapq.heappop(self._queue)
         self._queued.discard(id_)
         return id_
-
-    def _expires(self, id_: int) -> float:
-        seen = self._up[id_].seen
-        return (-math.inf if seen is None else _seconds(seen)) + self._profile.timeout
-
-    def _members(self, services: Iterable[_Service], *, complete: bool) -> list[Member]:
-        ours, strangers = [], []
-        for service in services:
-            if service.token is None or service.revision is None:
-                strangers.append(Member(self._group, service.host, 0))
-            else:
-                ours.append((service.host, service.token, service.revision))
-        return self._documents.members(ours, complete=complete) + strangers
 
     def _fetch(self, tokens: list[int]) -> Iterable[Document]:
         with self._profile.database.reading() as connection:

@@ -7,6 +7,7 @@ the server's can help, and TCP's own limits count only what the peer's kernel le
 from __future__ import annotations
 
 import math
+import select
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar
@@ -37,6 +38,15 @@ class BoundedConnection(psycopg.Connection[Any]):
         except StopIteration as done:
             result: T = done.value
             return result
+
+
+def hung_up(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server has ended this idle connection, as far as is known here; asks nobody."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))  # an idle server has nothing to say but good-bye
 
 
 def arguments(timeout: float, connect_timeout: float, *, durable: bool) -> dict[str, object]:

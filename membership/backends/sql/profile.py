@@ -135,20 +135,20 @@ class Documents:
 
         ``complete``: whoever isn't among them may be forgotten.
         """
-        rows = list(rows)
         before = self._known
-        new = {
-            token: name
-            for name, token, revision in rows
-            if token not in before or before[token][0] != revision
-        }
-        known = (
-            {token: before[token] for _, token, _ in rows if token in before and token not in new}
-            if complete
-            else before
-        )
+        known = {} if complete else before
+        found: list[Member] = []
+        new: dict[int, str] = {}
+        for name, token, revision in rows:
+            entry = before.get(token)
+            if entry is not None and entry[0] == revision:
+                known[token] = entry
+                found.append(entry[1])
+            else:
+                new[token] = name
         for token, revision, metadata in self._fetch(list(new)) if new else ():
             member = Member(self._group, new[token], token, decode_metadata(metadata))
             known[token] = (revision, member)
+            found.append(member)
         self._known = known
-        return [known[token][1] for _, token, _ in rows if token in known]
+        return found

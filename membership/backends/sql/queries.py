@@ -269,12 +269,13 @@ nova_purge = services.delete().where(
 
 # --- tuned
 
-_age = database_clock() - members.c.seen_at
-_timeout = bindparam("timeout", type_=sa.Double)
+# Whole ms, for every driver types an integer alike; a fraction's type only some of them write out.
+_age_ms = (database_clock() - members.c.seen_at) * sa.literal_column("1000")
+_timeout_ms = _number("timeout_ms")
 
 
 def tuned_claim(dialect: str) -> sa.UpdateBase:
-    """Take the name if nobody can be living under it. group, name; timeout (s); and of the row
+    """Take the name if nobody can be living under it. group, name; timeout_ms; and of the row
     that was watched for a whole timeout, else 0 and -1: seen_token, seen_beat. Returns token.
     """
     return (
@@ -299,7 +300,7 @@ def tuned_claim(dialect: str) -> sa.UpdateBase:
             },
             where=sa.or_(
                 sa.not_(members.c.present),
-                _age > _timeout,
+                _age_ms > _timeout_ms,
                 sa.and_(
                     members.c.token == _number("seen_token"), members.c.beat == _number("seen_beat")
                 ),
@@ -366,18 +367,20 @@ tuned_documents = (
 tuned_alive = (
     sa.select(members.c.name, members.c.token, documents.c.metadata)
     .join_from(members, documents)
-    .where(members.c.group_name == _text("group"), members.c.present, _age <= _timeout)
+    .where(members.c.group_name == _text("group"), members.c.present, _age_ms <= _timeout_ms)
 )
-"""Who has beaten within the timeout by the database's clock: group, timeout (s)."""
+"""Who has beaten within the timeout by the database's clock: group, timeout_ms."""
 
 tuned_alive_name = tuned_alive.where(members.c.name == _text("name"))
-"""The same of one: group, name, timeout."""
+"""The same of one: group, name, timeout_ms."""
 
-tuned_groups = sa.select(members.c.group_name).distinct().where(members.c.present, _age <= _timeout)
-"""timeout (s)."""
+tuned_groups = (
+    sa.select(members.c.group_name).distinct().where(members.c.present, _age_ms <= _timeout_ms)
+)
+"""timeout_ms."""
 
-tuned_purge = members.delete().where(_age > bindparam("older_than", type_=sa.Double))
-"""older_than (s). Their documents go with them."""
+tuned_purge = members.delete().where(_age_ms > _number("older_than_ms"))
+"""older_than_ms. Their documents go with them."""
 
 # --- cells
 

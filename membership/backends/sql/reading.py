@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from membership.backends.sql.profile import Follower, Part, Whole
-from membership.errors import Disconnected
+from membership.errors import Closed, Disconnected
 from membership.feed import CellFeed, Feed
 from membership.model import CellState, Freshness
 
@@ -61,6 +61,8 @@ class Reader:
         self._read_cell = read_cell
         self._timeout = timeout
         self._cell_period = cell_period
+        self._opening = threading.Lock()
+        """Held while a watch begins, so that a group is never followed twice."""
         self._changed = threading.Condition()
         self._groups: dict[str, _Group] = {}
         self._cells: dict[str, _Cell] = {}
@@ -72,17 +74,19 @@ class Reader:
     def watch(self, group: str, limit: int) -> Feed:
         """A feed whose view is complete. Raises: Disconnected."""
         feed = Feed(group, self._forget, limit=limit)
-        with self._changed:
-            following = self._groups.get(group)
-        if following is None:
-            follower = self._follow(group)
-            following = _Group(follower, _somewhere_within(follower.period))
-        with following.reading:
-            whole = following.follower.read()
+        with self._opening:
             with self._changed:
-                following = self._groups.setdefault(group, following)
-                following.feeds.append(feed)
-            self._tell(following, whole)
+                following = self._groups.get(group)
+            if following is None:
+                follower = self._follow(group)
+                following = _Group(follower, _somewhere_within(follower.period))
+            with following.reading:
+                whole = following.follower.read()
+                with self._changed:
+                    self._check_running()
+                    self._groups[group] = following  # its last watch may have closed meanwhile
+                    following.feeds.append(feed)
+                self._tell(following, whole)
         self._wake()
         return feed
 
@@ -93,7 +97,11 @@ class Reader:
         if following is None:
             return None
         with following.reading:
-            whole = following.follower.read()
+            try:
+                whole = following.follower.read()
+            except Disconnected:
+                self._distrust(following)
+                raise
             self._tell(following, whole)
         self._wake()  # what expires next may have changed
         return whole
@@ -104,6 +112,7 @@ class Reader:
         feed = CellFeed(self._forget_cell)
         feed.put(state)
         with self._changed:
+            self._check_running()
             cell = self._cells.setdefault(name, _Cell(_somewhere_within(self._cell_period)))
             cell.feeds.append(feed)
         self._wake()
@@ -123,6 +132,10 @@ class Reader:
             feed.close()
         if self._thread is not None:
             self._thread.join(timeout)
+
+    def _check_running(self) -> None:
+        if self._stopped:
+            raise Closed("this connection has been closed")
 
     def _forget(self, feed: Feed) -> None:
         with self._changed:

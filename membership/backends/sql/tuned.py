@@ -6,6 +6,7 @@ A reader declares a death only after it saw the beat unchanged for a whole timeo
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -39,6 +40,7 @@ class Tuned(Profile):
         self.database = database
         self.interval = config.interval
         self.timeout = config.timeout
+        self.timeout_ms = math.ceil(config.timeout * 1000)
         self.poll = config.poll
         self.claim_statement = queries.tuned_claim(database.dialect)
         self.document_statement = queries.tuned_document(database.dialect)
@@ -76,7 +78,7 @@ class Tuned(Profile):
         """By the database's clock, and unconfirmed: one read can't tell who lives."""
         with self.database.reading() as connection:
             rows = connection.execute(
-                queries.tuned_alive, {"group": group, "timeout": self.timeout}
+                queries.tuned_alive, {"group": group, "timeout_ms": self.timeout_ms}
             ).all()
         members = {
             name: Member(group, name, token, decode_metadata(metadata))
@@ -87,13 +89,14 @@ class Tuned(Profile):
     def read_one(self, group: str, name: str) -> Member | None:
         with self.database.reading() as connection:
             row = connection.execute(
-                queries.tuned_alive_name, {"group": group, "name": name, "timeout": self.timeout}
+                queries.tuned_alive_name,
+                {"group": group, "name": name, "timeout_ms": self.timeout_ms},
             ).one_or_none()
         return None if row is None else Member(group, name, row[1], decode_metadata(row[2]))
 
     def groups(self) -> tuple[str, ...]:
         with self.database.reading() as connection:
-            names = connection.scalars(queries.tuned_groups, {"timeout": self.timeout}).all()
+            names = connection.scalars(queries.tuned_groups, {"timeout_ms": self.timeout_ms}).all()
         return tuple(sorted(names))
 
     def follow(self, group: str) -> Follower:
@@ -101,7 +104,9 @@ class Tuned(Profile):
 
     def purge(self, older_than: float) -> int:
         with self.database.transaction() as connection:
-            return connection.execute(queries.tuned_purge, {"older_than": older_than}).rowcount
+            return connection.execute(
+                queries.tuned_purge, {"older_than_ms": math.ceil(older_than * 1000)}
+            ).rowcount
 
 
 class _TunedClaim(Claim):
@@ -143,7 +148,7 @@ class _TunedClaim(Claim):
                 {
                     "group": self._group,
                     "name": self._name,
-                    "timeout": self._profile.timeout,
+                    "timeout_ms": self._profile.timeout_ms,
                     "seen_token": token,
                     "seen_beat": beat,
                 },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -14,7 +14,16 @@ from membership.api import Callback, Cell, Membership, Meter, Registration, Trai
 from membership.backends.zookeeper.cells import CELL_BYTES, ZooKeeperCell, follow_cell
 from membership.backends.zookeeper.client import Client, Link, logger
 from membership.backends.zookeeper.loop import LoopThread
-from membership.backends.zookeeper.operations import Lost, children, exists, get, sync
+from membership.backends.zookeeper.operations import (
+    Lost,
+    Node,
+    Unimplemented,
+    children,
+    exists,
+    get,
+    get_all,
+    sync,
+)
 from membership.backends.zookeeper.paths import (
     Address,
     group_path,
@@ -28,7 +37,7 @@ from membership.backends.zookeeper.registration import (
     ZooKeeperRegistration,
     give_up,
 )
-from membership.backends.zookeeper.watching import IN_FLIGHT, Follower, member_of
+from membership.backends.zookeeper.watching import BATCH, Follower, member_of
 from membership.config import ZooKeeperConfig
 from membership.encoding import check_name
 from membership.errors import Closed, Disconnected, NameTaken
@@ -47,9 +56,9 @@ class ZooKeeperMembership(Membership):
     """
 
     def __init__(
-        self, address: Address, config: ZooKeeperConfig, meter: Meter, *, recursive: bool = True
+        self, address: Address, config: ZooKeeperConfig, meter: Meter, *, recent: bool = True
     ) -> None:
-        """Connect. ``recursive`` false: do without persistent watches, as on servers before 3.6.
+        """Connect. ``recent`` false: use nothing that servers before 3.6 lack.
 
         Raises: Disconnected.
         """
@@ -65,7 +74,7 @@ class ZooKeeperMembership(Membership):
         self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="membership-callbacks")
         self._callback_thread: threading.Thread | None = None
         self._thread = LoopThread("membership-zookeeper")
-        self.client = Client(address, config, self._thread.loop, self, recursive=recursive)
+        self.client = Client(address, config, self._thread.loop, self, recent=recent)
         self._limit = config.connect_timeout
         try:
             self.run(self.client.connected)
@@ -150,17 +159,23 @@ class ZooKeeperMembership(Membership):
             )
             segments = found or ()
             members: dict[str, Member] = {}
-            for start in range(0, len(segments), IN_FLIGHT):
-                chunk = segments[start : start + IN_FLIGHT]
-                nodes = await asyncio.gather(
-                    *(self.client.ask(get(f"{path}/{segment}")) for segment in chunk)
-                )
+            for start in range(0, len(segments), BATCH):
+                chunk = segments[start : start + BATCH]
+                nodes = await self._read([f"{path}/{segment}" for segment in chunk])
                 for segment, node in zip(chunk, nodes, strict=True):
                     if (member := member_of(group, segment, node)) is not None:
                         members[member.name] = member
             return View(group, MappingProxyType(members))
 
         return self.run(lambda: self.persist(read))
+
+    async def _read(self, paths: Sequence[str]) -> Sequence[Node | None]:
+        if self.client.recent:
+            try:
+                return await self.client.ask(get_all(paths))
+            except Unimplemented:
+                self.client.recent = False
+        return await asyncio.gather(*(self.client.ask(get(path)) for path in paths))
 
     def member(self, group: str, name: str) -> Member | None:
         check_name("group", group)

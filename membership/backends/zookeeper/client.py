@@ -90,11 +90,12 @@ class Client:
         loop: asyncio.AbstractEventLoop,
         owner: Owner,
         *,
-        recursive: bool,
+        recent: bool,
     ) -> None:
-        """``recursive``: whether to try persistent recursive watches."""
-        self.recursive = recursive
-        """Turned off by who learns that the server doesn't know them."""
+        """``recent``: whether to take the servers for 3.6 or later until they say otherwise."""
+        self.recent = recent
+        """Whether persistent watches and reads of many nodes are tried; turned off by who is told
+        that the server doesn't know them."""
         self.lease = Lease()
         """Replaced whole, so that any thread may read it."""
         self.timeout = config.session_timeout

@@ -22,7 +22,12 @@ from kazoo.protocol import serialization as wire
 from kazoo.security import Id
 
 from membership.backends.zookeeper import paths
-from membership.backends.zookeeper.connection import AddWatch, RemoveWatches, Watching
+from membership.backends.zookeeper.connection import (
+    AddWatch,
+    MultiRead,
+    RemoveWatches,
+    Watching,
+)
 from membership.errors import MembershipError
 
 T = TypeVar("T")
@@ -137,8 +142,16 @@ def get(path: str, *, watch: bool = False) -> Operation[Node | None]:
     request = wire.GetData(path, None)
     return Operation(
         Watching(request) if watch else request,
-        lambda answer: Node(answer[0] or b"", _stat(answer[1])),
+        _node,
         optional=True,
+    )
+
+
+def get_all(paths: Sequence[str]) -> Operation[list[Node | None]]:
+    """The nodes, all as of one instant. Raises: Unimplemented before 3.6."""
+    return Operation(
+        MultiRead(tuple(paths)),
+        lambda answers: [answer and _node(answer) for answer in answers],
     )
 
 
@@ -191,6 +204,11 @@ def write_part(path: str, data: bytes, version: int) -> Any:
 
 def delete_part(path: str) -> Any:
     return wire.Delete(path, -1)
+
+
+def _node(answer: Any) -> Node:
+    data, stat = answer
+    return Node(data or b"", _stat(stat))
 
 
 def _stat(stat: Any) -> Stat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from membership.backends.zookeeper.client import Change, Client, Link, logger
@@ -18,6 +19,7 @@ from membership.backends.zookeeper.operations import (
     children,
     exists,
     get,
+    get_all,
     remove_watches,
     sync,
 )
@@ -28,8 +30,11 @@ from membership.model import Freshness, Member
 
 T = TypeVar("T")
 
-IN_FLIGHT = 500
-"""Reads sent ahead of their answers: enough to keep the server busy, no burden to its memory."""
+BATCH = 200
+"""Members that one request reads, of a server that knows such requests: its answer stays below
+16 MB with the largest metadata, and the request far below the server's limit of 1 MiB."""
+IN_FLIGHT = 2 * BATCH
+"""Members whose reads are sent ahead of the answers, which keeps the server busy."""
 
 _RETRY = 1.0
 _FRESHNESS = {
@@ -56,8 +61,8 @@ class Follower:
     callback, so each answer is the newest state at its place in the stream (see `client`), and
     neither versions nor the order of reads need a look.
 
-    With ``client.recursive`` one persistent watch tells of everything below the group. Without,
-    there is a one-shot watch of the list and one of each member's data, set anew by each read.
+    On recent servers one persistent watch tells of everything below the group. On others there is
+    a one-shot watch of the list and one of each member's data, set anew by each read.
     """
 
     def __init__(self, client: Client, group: str, path: str) -> None:
@@ -96,7 +101,7 @@ class Follower:
             return False
         self._round += 1
         self._client.unlisten(self._path, self._changed)
-        if self._client.recursive:
+        if self._client.recent:
             self._client.tell(remove_watches(self._path), _ignore)
         return True
 
@@ -128,7 +133,7 @@ class Follower:
         self._picture.clear()
         self._wanted.clear()
         self._flying.clear()
-        if self._client.recursive:
+        if self._client.recent:
             self._tell(add_watch(self._path), self._watched)
         self._tell(sync(self._path), _ignore)
         self._list()
@@ -146,7 +151,7 @@ class Follower:
 
     def _watched(self, outcome: Exception | None) -> None:
         if isinstance(outcome, Unimplemented):
-            self._client.recursive = False
+            self._client.recent = False
             self._begin()
         elif isinstance(outcome, Exception):
             self._fail(outcome)
@@ -154,7 +159,7 @@ class Follower:
     def _list(self) -> None:
         self._listing = True
         self._complete.clear()
-        watch = not self._client.recursive
+        watch = not self._client.recent
         self._tell(children(self._path, watch=watch), self._listed)
 
     def _listed(self, outcome: Sequence[str] | Exception | None) -> None:
@@ -162,7 +167,7 @@ class Follower:
             self._fail(outcome)
             return
         self._listing = False
-        if outcome is None and not self._client.recursive:
+        if outcome is None and not self._client.recent:
             self._tell(exists(self._path, watch=True), self._awaited)
         present = set(outcome or ())
         for segment in self._picture.keys() - present:
@@ -177,31 +182,41 @@ class Follower:
             self._list()
 
     def _read_on(self) -> None:
+        recent = self._client.recent
         while len(self._flying) < IN_FLIGHT:
             # what changes while it is being read is read again after that, once
-            segment = next((one for one in self._wanted if one not in self._flying), None)
-            if segment is None:
+            ready = (one for one in self._wanted if one not in self._flying)
+            batch = tuple(islice(ready, BATCH if recent else 1))
+            if not batch:
                 break
-            del self._wanted[segment]
-            self._flying.add(segment)
-            operation = get(f"{self._path}/{segment}", watch=not self._client.recursive)
-            self._tell(operation, partial(self._read, segment))
+            for segment in batch:
+                del self._wanted[segment]
+            self._flying.update(batch)
+            paths = [f"{self._path}/{segment}" for segment in batch]
+            if len(batch) > 1:
+                self._tell(get_all(paths), partial(self._read, batch))
+            else:
+                self._tell(get(paths[0], watch=not recent), partial(self._read_one, batch))
         if not self._wanted and not self._flying and not self._listing:
             self._show_all()
 
-    def _read(self, segment: str, outcome: Node | Exception | None) -> None:
-        self._flying.discard(segment)
+    def _read_one(self, batch: tuple[str, ...], outcome: Node | Exception | None) -> None:
+        self._read(batch, outcome if isinstance(outcome, Exception) else [outcome])
+
+    def _read(self, batch: tuple[str, ...], outcome: Sequence[Node | None] | Exception) -> None:
+        self._flying.difference_update(batch)
         if isinstance(outcome, Exception):
             self._fail(outcome)
             return
-        member = member_of(self.group, segment, outcome)
-        if member is None:
-            self._gone(segment)
-        else:
-            self._picture[segment] = member
-            if self._live:
-                for feed in self._feeds:
-                    feed.put(member)
+        for segment, node in zip(batch, outcome, strict=True):
+            member = member_of(self.group, segment, node)
+            if member is None:
+                self._gone(segment)
+            else:
+                self._picture[segment] = member
+                if self._live:
+                    for feed in self._feeds:
+                        feed.put(member)
         self._read_on()
 
     def _gone(self, segment: str) -> None:
@@ -235,7 +250,7 @@ class Follower:
 
     def _changed(self, change: Change, path: str) -> None:
         if path == self._path:
-            if not self._client.recursive:
+            if not self._client.recent:
                 self._list()
             return
         segment = path.rpartition("/")[2]

@@ -6,7 +6,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -25,6 +25,7 @@ from bench.engines.live.provision.deployment import (
 )
 from bench.engines.live.provision.process import died, tail
 from bench.engines.live.provision.startup import ports, wait_until
+from bench.interruption import Cleanup
 
 OUR_IMAGES: dict[Kind, str] = {"sql": "heartbench/postgres", "zookeeper": "heartbench/zookeeper"}
 BASE_IMAGE = "debian:bookworm-slim"
@@ -111,7 +112,7 @@ def deploy(spec: ServerSpec) -> Iterator[Deployment]:
     """
     run = uuid.uuid4().hex[:12]
     start = _zookeeper if spec.kind == "zookeeper" else _postgresql
-    with ExitStack() as stack:
+    with Cleanup() as stack:
         with _engine() as engine:
             stack.callback(_remove, run)
             deployment = start(engine, spec, run)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT, SIGTERM
 
@@ -23,6 +23,7 @@ from bench.engines.live.provision.deployment import (
 )
 from bench.engines.live.provision.process import Process, stop_all
 from bench.engines.live.provision.startup import ports, wait_until
+from bench.interruption import Cleanup, postponed
 
 INSTALL = "run containers/install-packages servers"
 UNPRIVILEGED = "postgres"
@@ -61,15 +62,13 @@ def deploy(spec: ServerSpec, workdir: Path | None) -> Iterator[Deployment]:
 
     They also die with the thread that entered, even by SIGKILL: enter from one that lives on.
     """
-    with ExitStack() as stack:
+    with Cleanup() as stack:
         # Whoever finds this folder when its owner is dead may remove it.
-        folder = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="heartbench-", dir=workdir, ignore_cleanup_errors=True
-                )
+        with postponed():
+            temporary = tempfile.TemporaryDirectory(
+                prefix="heartbench-", dir=workdir, ignore_cleanup_errors=True
             )
-        )
+            folder = Path(stack.enter_context(temporary))
         (folder / "owner.pid").write_text(f"{os.getpid()}\n")
         folder.chmod(0o711)
         processes: list[Process] = []

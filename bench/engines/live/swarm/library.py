@@ -17,7 +17,7 @@ import membership.backends.sql
 import membership.backends.zookeeper
 from bench.engines.live.swarm import member
 from bench.engines.live.swarm.service import Service, ServiceShard, Station
-from bench.engines.live.swarm.shard import Measurement, ShardPlan
+from bench.engines.live.swarm.shard import ShardPlan
 from bench.result import Kind
 
 DRIVERS = (membership.backends.sql, membership.backends.zookeeper)
@@ -57,8 +57,7 @@ class _Process(Service):
                 self.answered(report.value)
             case "late":
                 assert report.value is not None
-                lateness = Measurement(report.t - report.value, "lateness", report.value, "s")
-                self.station.log.measurements.append(lateness)
+                self.late(report.t - report.value, report.t)
             case "lost":
                 self.lost(report.t)
             case "left":

@@ -7,6 +7,7 @@ The kinds differ in how they join, die and stop: `zookeeper.py` and `sql.py` hol
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 from abc import ABC, abstractmethod
@@ -87,6 +88,7 @@ class Service(ABC):
         self.over = False
         self.joined_once = False
         self._recovering = False
+        self._resumed = -math.inf
 
     def start(self) -> None:
         """It is time to join."""
@@ -152,6 +154,12 @@ class Service(ABC):
             self._recovering = False
             self.tell(Kind.RENEWED, sent)
 
+    def late(self, due: float, sent: float) -> None:
+        """A renewal that was due then was sent then. What fell due in a freeze isn't counted: it
+        was late on orders."""
+        if due >= self._resumed:
+            self.station.late(due, sent)
+
     def obey(self, action: Action, due: float) -> None:
         """Carry out an order that was due then."""
         if self.over:
@@ -171,7 +179,8 @@ class Service(ABC):
             case Action.RESUME if self.frozen:
                 self.frozen = False
                 self._recovering = True
-                self.tell(Kind.RESUMED, value=monotonic() - due)
+                self._resumed = monotonic()
+                self.tell(Kind.RESUMED, self._resumed, self._resumed - due)
                 self.go_on()
 
     def _tell_onset(self, kind: Kind, due: float) -> None:
@@ -262,13 +271,15 @@ class ServiceShard(ABC):
 
     async def _close(self, goodbye: bool) -> None:
         alive = [service for service in self.services.values() if not service.over]
+        members = [service for service in alive if service.live]
+        for service in alive:
+            service.over = True
         await self.station.quiesce()
         if goodbye:
-            work = [service.depart() for service in alive if service.live]
+            work = [service.depart() for service in members]
             done = asyncio.gather(*work, return_exceptions=True)
             await asyncio.wait([done], timeout=GOODBYE_SECONDS)
         for service in alive:
-            service.over = True
             service.die()
         await self.station.quiesce()
         await self.shut()

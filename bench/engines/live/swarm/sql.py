@@ -7,6 +7,7 @@ counted as late is when a beat went out, so a pool that is too small shows.
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
@@ -28,7 +29,8 @@ JOINERS = 4
 """Connections for joins and leaves, which always wait for the disk."""
 NOVA_FIRST_BEAT = 5.0
 """Nova's initial delay, in s."""
-RETRY_SECONDS = 0.5
+RETRY_SECONDS = (0.1, 1.0)
+"""The shortest and the longest pause while the database doesn't answer, as the library has it."""
 NEVER_SEEN = {"seen_token": 0, "seen_beat": -1}
 
 LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
@@ -171,6 +173,7 @@ class _Row(Service):
         self._config = config
         self._pools = pools
         self._due = 0.0
+        self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -203,7 +206,7 @@ class _Row(Service):
                     sent = monotonic()
                     token = await self.claim(line)
             except LOST:
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS[1])
                 continue
             self.joined(token, sent)
             self._due = monotonic() + self.first_beat()
@@ -222,16 +225,18 @@ class _Row(Service):
         try:
             async with self._pools.beats.lend() as line:
                 sent = monotonic()
-                self.station.late(self._due, sent)
                 lives = await self.beat(line)
         except LOST:
-            lives = True  # as far as anybody knows
-        else:
-            if lives:
-                self.answered(sent)
+            self._pause = min(max(RETRY_SECONDS[0], 2 * self._pause), RETRY_SECONDS[1])
+            self._timer = self.station.loop.call_later(self._pause, self._begin)
+            return
+        self._pause = 0.0
+        self.late(self._due, sent)
         self._beating = None
         if lives:
-            self._due = max(self._due + self._config.interval, monotonic())
+            self.answered(sent)
+            missed = max(0.0, (monotonic() - self._due) // self._config.interval)
+            self._due += (missed + 1) * self._config.interval
             self._schedule()
         else:
             self.lost()
@@ -323,7 +328,7 @@ class _TunedRow(_Row):
                 {
                     "group": self.station.plan.group,
                     "name": self.name,
-                    "timeout": self._config.timeout,
+                    "timeout_ms": math.ceil(self._config.timeout * 1000),
                     **seen,
                 },
             )

@@ -19,8 +19,8 @@ from membership import ZooKeeperConfig
 from membership.backends.zookeeper import paths
 from membership.encoding import encode_metadata
 
-RETRY_SECONDS = (0.05, 1.0)
-"""The shortest and the longest pause between two rounds over the servers."""
+RETRY_SECONDS = (0.1, 0.7)
+"""The shortest and the longest pause between two rounds over the servers, as the library has it."""
 
 
 class Gone(ConnectionError):
@@ -48,7 +48,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while len(self._buffer) >= 4:
+        while len(self._buffer) >= 4 and not self.closed:
             end = 4 + int.from_bytes(self._buffer[:4], "big")
             if len(self._buffer) < end:
                 return
@@ -156,14 +156,28 @@ class _Session(Service):
         try:
             while not self.over:
                 try:
-                    await self._connect()
-                    if self.incarnation is None and not self.over:
+                    if self._connection is None:
+                        await self._connect()
+                    if not await self._stands():
                         await self._create()
                 except Gone:
                     continue
                 return
         finally:
             self._reviving = False
+
+    async def _stands(self) -> bool:
+        """Whether the node is ours still, watched from now on."""
+        connection = self._connection
+        if self.over:
+            return True
+        if self.incarnation is None or connection is None:
+            return False
+        reply = await connection.ask(jute.EXISTS, jute.exists(self._path, watch=True))
+        if reply.error == 0 and jute.stat(reply.body).czxid == self.incarnation:
+            return True
+        self.lost()
+        return False
 
     async def _connect(self) -> None:
         pause, longest = RETRY_SECONDS
@@ -225,12 +239,14 @@ class _Session(Service):
             reply = await connection.ask(jute.CREATE, body)
             if reply.error == 0:
                 self.joined(reply.zxid, sent)
+                await self._stands()
                 return
             if reply.error == jute.NO_NODE:
                 await self._create_parents(connection)
             elif reply.error == jute.NODE_EXISTS:
                 if (token := await self._wait_out(connection)) is not None:
                     self.joined(token, sent)
+                    await self._stands()
                     return
             elif reply.error == jute.SESSION_EXPIRED:
                 connection.abort()
@@ -283,7 +299,10 @@ class _Session(Service):
         self._schedule()
 
     def watched(self) -> None:
+        """The node that we watch has changed: ours, or the one that we wait for."""
         self._noticed.set()
+        if self.incarnation is not None and not self.over:
+            self.station.spawn(self._live_again())
         self._schedule()
 
     def _schedule(self) -> None:
@@ -308,7 +327,7 @@ class _Session(Service):
             return
         connection.write(jute.PING_FRAME)
         self._ping_sent = self._last_sent = monotonic()
-        self.station.late(self._due, self._ping_sent)
+        self.late(self._due, self._ping_sent)
         self._schedule()
 
     def dropped(self, connection: _Connection) -> None:

@@ -1,0 +1,35 @@
+# make demo: set everything up and run scenarios/quickstart.yaml on real servers
+# make test: set everything up, check, and pass all tests
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test check bench clean
+
+setup: $(READY)
+	containers/install-packages servers
+
+$(READY): pyproject.toml constraints.txt
+	containers/install-packages python
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/heartbench run scenarios/quickstart.yaml
+
+test: setup check
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-columns=mean,rounds -s
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,137 @@
+"""The tables and the connection to them: made once, checked, cleaned, and discreet."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from membership import Closed, Disconnected, InvalidValue, MembershipError, SqlConfig, connect
+from membership.backends.sql import SqlMembership
+from membership.testing import eventually
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/members.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+def test_many_that_come_first_at_the_same_time_make_the_tables_once(url: str) -> None:
+    start, failed = threading.Barrier(6), []
+
+    def come(number: int) -> None:
+        start.wait()
+        try:
+            with connect(url) as membership:
+                membership.join("compute", f"host-{number}")
+        except MembershipError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_tables_of_a_newer_library_are_refused(url: str) -> None:
+    connect(url).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE membership_schema SET version = 99")
+    engine.dispose()
+    with pytest.raises(MembershipError, match="of version 99, this library knows 1"):
+        connect(url)
+
+
+@pytest.mark.parametrize("profile", ["nova", "tuned"])
+def test_purge_deletes_the_long_dead_and_spares_the_living(url: str, profile: str) -> None:
+    """A token given after a purge is larger than those that were purged."""
+    config = SqlConfig(profile=profile, interval=0.1, timeout=0.5, poll=0.1)  # type: ignore[arg-type]
+    with connect(url, config) as membership:
+        assert isinstance(membership, SqlMembership)
+        lives = membership.join("compute", "lives")
+        for number in range(3):
+            last = membership.join("compute", f"host-{number}")
+            last.leave()
+        assert membership.purge(600.0) == 0
+        purged: list[int] = []
+
+        def purge() -> bool:
+            purged.append(membership.purge(1.0))
+            return sum(purged) == 3
+
+        eventually(purge, why=lambda: purged)
+        assert list(membership.members("compute").members) == ["lives"]
+        assert membership.join("compute", "host-0").token > last.token
+        assert lives.is_member
+        with pytest.raises(InvalidValue, match="at least twice the timeout"):
+            membership.purge(0.9)
+
+
+def test_one_read_without_a_history_vouches_for_nobody(url: str) -> None:
+    """A watch that has seen the beats move does."""
+    config = SqlConfig(interval=0.1, timeout=2.0, poll=0.1)
+    with connect(url, config) as membership:
+        membership.join("compute", "host-1")
+        assert membership.members("compute").unconfirmed == {"host-1"}
+        with membership.watch("compute") as watch:
+            eventually(lambda: not watch.view.unconfirmed)
+            assert not membership.members("compute").unconfirmed
+
+
+def test_a_forked_child_is_told_to_connect_by_itself(url: str) -> None:
+    """And neither its refusal nor its close disturbs the parent."""
+    config = SqlConfig(interval=0.1, timeout=2.0)
+    with connect(url, config) as membership:
+        me = membership.join("compute", "host-1")
+
+        def child() -> None:
+            try:
+                membership.members("compute")
+            except Closed:
+                membership.close()
+                os._exit(7)
+
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(20)
+        assert process.exitcode == 7
+        assert list(membership.members("compute").members) == ["host-1"]
+        time.sleep(3 * config.interval)
+        assert me.is_member
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql+asyncpg://u:secret@h/d",
+        "postgresql+psycopg://u:secret@h:port/d",
+    ],
+)
+def test_a_url_that_cannot_serve_is_refused_discreetly(bad: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        connect(bad)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_an_error_without_its_password() -> None:
+    with pytest.raises(Disconnected) as caught:
+        connect("postgresql+psycopg://user:secret@127.0.0.1:9/members")
+    error: BaseException | None = caught.value
+    assert "127.0.0.1:9/members" in str(error)
+    while error is not None:
+        assert "secret" not in str(error) + repr(error)
+        error = error.__cause__
