@@ -71,15 +71,28 @@ def postgres() -> Iterator[Deployment]:
         yield deployment
 
 
-@pytest.fixture
-def postgres_url(postgres: Deployment) -> str:
-    """A database of its own; never dropped, which costs a checkpoint: the server goes anyway."""
-    name = f"test_{next(_numbers)}"
+@pytest.fixture(scope="session")
+def _postgres_database(postgres: Deployment) -> str:
+    """A database on it for the tests."""
     server = sqlalchemy.create_engine(postgres.url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql("CREATE DATABASE tests")
     server.dispose()
-    return f"{postgres.url.rpartition('/')[0]}/{name}"
+    return f"{postgres.url.rpartition('/')[0]}/tests"
+
+
+@pytest.fixture
+def postgres_url(_postgres_database: str) -> str:
+    """An empty database: emptied before each test, for to make and drop one costs a checkpoint."""
+    database = sqlalchemy.create_engine(_postgres_database)
+    with database.begin() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    database.dispose()
+    return _postgres_database
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def expire(url: str, membership: ZooKeeperMembership) -> None:
 
 def cut(membership: ZooKeeperMembership) -> None:
     """Break the TCP connection that it has now."""
-    membership.client._connection._socket.shutdown(socket.SHUT_RDWR)
+    membership.client._connection.cut()
 
 
 @contextmanager

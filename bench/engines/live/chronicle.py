@@ -131,7 +131,10 @@ class Chronicle:
 
 
 def _columns(rows: Sequence[object], names: tuple[str, ...]) -> pd.DataFrame:
-    values = map(attrgetter(*names), rows)
-    return pd.DataFrame(list(values), columns=list(names)).astype(
-        {"t": float} if "t" in names else {}
-    )
+    values = zip(*map(attrgetter(*names), rows), strict=True) if rows else ((),) * len(names)
+    # Objects, so that no integer turns into a float on its way into a typed column.
+    columns = {
+        name: pd.Series(column, dtype=object) for name, column in zip(names, values, strict=True)
+    }
+    table = pd.DataFrame(columns)
+    return table.astype({"t": float}) if "t" in names else table

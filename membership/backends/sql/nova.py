@@ -46,7 +46,7 @@ _Row: TypeAlias = tuple[
 
 
 def _seconds(stamp: datetime) -> float:
-    return (stamp - _EPOCH) / timedelta(seconds=1)
+    return (stamp - _EPOCH).total_seconds()
 
 
 class Nova(Profile):
@@ -221,10 +221,11 @@ class _NovaFollower(Follower):
         ours: list[tuple[str, int, int]] = []
         strangers: list[Member] = []
         for id_, host, forced_down, last_seen_up, created_at, token, revision in rows:
-            seen = last_seen_up or created_at
-            if forced_down or seen is None or not nova_is_up(_seconds(seen), now, timeout):
+            stamp = last_seen_up or created_at
+            seen = -math.inf if stamp is None else _seconds(stamp)
+            if forced_down or not nova_is_up(seen, now, timeout):
                 continue
-            up[id_] = (host, _seconds(seen) + timeout)
+            up[id_] = (host, seen + timeout)
             if token is None or revision is None:
                 strangers.append(Member(self._group, host, 0))
             else:

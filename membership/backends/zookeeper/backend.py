@@ -310,6 +310,11 @@ class ZooKeeperMembership(Membership):
         for follower in self._followers.values():
             follower.confirmed()
 
+    def doubted(self) -> None:
+        """See `client.Owner`."""
+        for follower in self._followers.values():
+            follower.doubted()
+
     def pinged(self, seconds: float, late: float) -> None:
         """See `client.Owner`."""
         self._meter("renewal_seconds", seconds)

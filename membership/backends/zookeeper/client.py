@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from functools import partial
@@ -76,6 +75,12 @@ class Owner(Protocol):
     def confirmed(self) -> None:
         """The server answered: all that it had to tell before has been told."""
 
+    def doubted(self) -> None:
+        """The server has left a request without an answer for a third of the session timeout.
+
+        Either it answers after all, and `confirmed` follows, or the link is suspended.
+        """
+
     def pinged(self, seconds: float, late: float) -> None:
         """A ping was answered after ``seconds``; it had been sent ``late`` seconds too late."""
 
@@ -104,7 +109,7 @@ class Client:
         self._loop = loop
         self._owner = owner
         self._connected = asyncio.Event()
-        self._overdue: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._confirmed = 0.0
         self._listeners: dict[str, list[OnChange]] = {}
         self._stirrings: set[asyncio.Event] = set()
@@ -204,9 +209,7 @@ class Client:
         stopping.start()
         stopping.join(patience)
         while stopping.is_alive():
-            if (connection := self._connection._socket) is not None:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            self._connection.cut()
             stopping.join(_CUT_EVERY)
         self._kazoo.close()
 
@@ -249,29 +252,52 @@ class Client:
     # --- on the loop
 
     def _connect(self) -> None:
-        self._cancel_overdue()
         self._connected.set()
+        self._patrol()
         self._owner.link_changed(Link.CONNECTED)
         for stirred in self._stirrings:
             stirred.set()
 
     def _suspend(self) -> None:
         self._connected.clear()
-        self._overdue = self._loop.call_at(self.lease.renewed + self.timeout, self._fall_overdue)
+        self._set_timer(self.lease.renewed + self.timeout, self._fall_overdue)
         self._owner.link_changed(Link.SUSPENDED)
 
     def _fall_overdue(self) -> None:
         self._owner.link_changed(Link.OVERDUE)
 
     def _expire(self) -> None:
-        self._cancel_overdue()
         self._connected.clear()
+        self._cancel_timer()
         self._owner.link_changed(Link.EXPIRED)
 
-    def _cancel_overdue(self) -> None:
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+    def _patrol(self) -> None:
+        """Doubt a server that is late with an answer, and give it up when it is too late.
+
+        kazoo only looks at pings, which each request puts off: it would take up to a whole
+        session timeout.
+        """
+        third = self.timeout / 3
+        now = self._loop.time()
+        since = self._connection.waiting_since() or now
+        again = since + third
+        if now >= since + 2 * third:
+            self._connection.cut()
+            again = now + third
+        elif now >= since + third:
+            self._confirmed = 0.0  # so that the next answer is told
+            self._owner.doubted()
+            again = since + 2 * third
+        self._set_timer(again, self._patrol)
+
+    def _set_timer(self, when: float, call: Callable[[], None]) -> None:
+        """The only one: for `_patrol` with a connection, for `_fall_overdue` without."""
+        self._cancel_timer()
+        self._timer = self._loop.call_at(when, call)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _changed(self, change: Change, path: str) -> None:
         for listening in (path, parent(path)):

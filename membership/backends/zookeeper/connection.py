@@ -1,18 +1,19 @@
 """What kazoo lacks for us, added where it lets one: below its client, in its connection.
 
-kazoo 2.10 and 2.11 neither show ping replies, nor know persistent watches, nor notice a server
-that stopped answering while requests keep being sent. The subclass here overrides seven methods,
-and calls each original.
+kazoo 2.10 and 2.11 don't show when pings and requests were sent and answered, and don't know
+persistent watches. The subclass here overrides five methods; four of them call the original.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kazoo.exceptions import EXCEPTIONS, ConnectionDropped, NoNodeError
+from kazoo.exceptions import EXCEPTIONS, NoNodeError
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import PING_XID, ConnectionHandler
 from kazoo.protocol.serialization import (
@@ -49,20 +50,39 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         super().__init__(*args, **options)
         self._reports = reports
         self._unanswered: deque[float] = deque()
-        self._last_sent = 0.0
-        self._ping = (0.0, 0.0)
+        self._ping: tuple[float, float] | None = None  # sent and not answered; when, and how late
         self._ping_period = 0.0
+        self._last_sent = 0.0
+
+    def waiting_since(self) -> float | None:
+        """When what the server hasn't answered yet was sent, the oldest of it; from any thread."""
+        ping = self._ping
+        try:
+            oldest = self._unanswered[0]
+        except IndexError:
+            return ping and ping[0]
+        return min(oldest, ping[0]) if ping else oldest
+
+    def cut(self) -> None:
+        """Break the TCP connection, if there is one; from any thread."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _connect(self, host: str, hostip: str, port: int) -> Any:
-        self._unanswered.clear()
+        self._forget()
         sent = time.monotonic()
         timeouts = super()._connect(host, hostip, port)
-        self._unanswered.clear()
+        self._forget()
         self._last_sent = time.monotonic()
         timeout = round(timeouts[0] * 1.5) / 1000  # kazoo's read timeout is 2/3 of the session's
         self._ping_period = timeout / 3
         self._reports.connected_as(self.client._session_id, timeout, sent)
         return timeouts
+
+    def _forget(self) -> None:
+        self._unanswered.clear()
+        self._ping = None
 
     def _submit(self, request: Any, timeout: float, xid: int | None = None) -> None:
         now = time.monotonic()
@@ -73,18 +93,12 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         super()._submit(request, timeout, xid)
         self._last_sent = now
 
-    def _send_request(self, read_timeout: float, connect_timeout: float) -> None:
-        # Each request puts kazoo's next ping off, and only a ping makes it look at its watch.
-        if self._unanswered and time.monotonic() - self._unanswered[0] > read_timeout:
-            raise ConnectionDropped("requests aren't answered")
-        super()._send_request(read_timeout, connect_timeout)
-
     def _read_socket(self, read_timeout: float) -> Any:
-        pinging = self.ping_outstanding.is_set()
         response = super()._read_socket(read_timeout)
-        if pinging and not self.ping_outstanding.is_set():
-            self._reports.answered(self._ping[0])
-            self._reports.pinged(*self._ping)
+        if (ping := self._ping) is not None and not self.ping_outstanding.is_set():
+            self._ping = None
+            self._reports.answered(ping[0])
+            self._reports.pinged(*ping)
         return response
 
     def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:

@@ -115,9 +115,15 @@ class Follower:
             return
         self._round += 1
         self._live = False
+        self._listing = True  # nothing is complete before the next list
         self._complete.clear()
         for feed in self._feeds:
             feed.distrust(_FRESHNESS[link])
+
+    def doubted(self) -> None:
+        """The server is late: until it answers, nobody knows."""
+        for feed in self._feeds:
+            feed.distrust(Freshness.STALE)
 
     def confirmed(self) -> None:
         """The server has nothing to tell that it hasn't told."""
