@@ -1,5 +1,18 @@
 """The harness: runs the `membership` library at scale, breaks things, and measures."""
 
-from bench.store import load
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.store import load
 
 __all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` when it is asked for: each process of a run imports this package, and one
+    that hosts a shard needs none of pandas and scipy."""
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bench.store import load
+
+    return load

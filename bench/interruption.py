@@ -13,7 +13,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """In the block the first of these signals raises KeyboardInterrupt, and the others nothing.
+    """In the block, the first of these signals raises KeyboardInterrupt; from then on they do
+    nothing, for the rest of the program.
 
     Whoever presses Ctrl-C twice would break off the cleaning up, which takes a few seconds. A
     signal that the caller ignores, as ``nohup`` and shells in the background do, stays ignored.
@@ -23,22 +24,20 @@ def interruptible() -> Iterator[None]:
         yield
         return
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    interrupted = False
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in heeded:
-            signal.signal(number, _forget)
-        raise KeyboardInterrupt
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _forget(_number: int, _frame: FrameType | None) -> None:
-    """Unlike SIG_IGN this isn't passed on to programs that are started."""
+            signal.signal(number, signal.SIG_IGN if interrupted else handler)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import doctor
-from bench.engines.live import execute
+from bench.engines.live.engine import execute
 from bench.engines.live.provision import kind_of
 from bench.errors import MachineError
 from bench.interruption import postponed

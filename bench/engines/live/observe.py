@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from bench.engines.live.swarm.shard import Event, Log, Order, ShardPlan, Status, monotonic
-from bench.result import Kind
+from bench.kind import Kind
 from membership import Freshness, Watch, connect
 
 GLANCE = 0.25

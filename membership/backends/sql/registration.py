@@ -99,8 +99,10 @@ class SqlRegistration(Registration):
 
     def leave(self) -> None:
         with self._changing:
-            if not self.retire():
+            if self.left:
                 return
+            self._owner.check_open()
+            self.retire()
             self._owner.left(self)
             if self.standing:
                 self._owner.profile.leave([self.life])

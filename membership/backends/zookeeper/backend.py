@@ -97,6 +97,11 @@ class ZooKeeperMembership(Membership):
             cell_bytes=CELL_BYTES,
         )
 
+    @property
+    def server(self) -> str | None:
+        """``host:port`` of the server that this connection speaks to now; None while cut off."""
+        return self.client.server
+
     # --- members
 
     def join(

@@ -136,6 +136,16 @@ class Client:
         """The present session's id; 0 while there is none."""
         return self.lease.session
 
+    @property
+    def server(self) -> str | None:
+        """``host:port`` of the server at the other end; None without a connection."""
+        connection = self._connection._socket
+        try:
+            host, port = connection.getpeername()[:2] if connection else (None, None)
+        except OSError:
+            return None
+        return f"{host}:{port}" if host else None
+
     async def connected(self) -> None:
         """Wait for a session with a connection."""
         await self._connected.wait()

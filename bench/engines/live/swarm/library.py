@@ -18,7 +18,7 @@ import membership.backends.zookeeper
 from bench.engines.live.swarm import member
 from bench.engines.live.swarm.service import Service, ServiceShard, Station
 from bench.engines.live.swarm.shard import ShardPlan
-from bench.result import Kind
+from bench.kind import Kind
 
 DRIVERS = (membership.backends.sql, membership.backends.zookeeper)
 """Imported before the first fork, so that no child has to."""

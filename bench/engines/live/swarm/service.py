@@ -27,7 +27,7 @@ from bench.engines.live.swarm.shard import (
     Status,
     monotonic,
 )
-from bench.result import Kind
+from bench.kind import Kind
 
 T = TypeVar("T")
 

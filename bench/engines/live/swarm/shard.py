@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from bench.result import Kind
+from bench.kind import Kind
 from membership import SqlConfig, ZooKeeperConfig
 
 
