@@ -12,7 +12,7 @@ from dataclasses import dataclass
 PING_XID = -2
 WATCH_XID = -1
 
-CREATE = 1
+CREATE = 15  # create2, whose answer has the stat; servers from 3.5
 DELETE = 2
 EXISTS = 3
 PING = 11
@@ -96,9 +96,9 @@ def create(path: str, data: bytes, acl: tuple[Acl, ...], flags: int) -> bytes:
     return _bytes(path.encode()) + _bytes(data) + _INT.pack(len(acl)) + entries + _INT.pack(flags)
 
 
-def delete(path: str) -> bytes:
-    """The body of a delete request, whatever the version."""
-    return _bytes(path.encode()) + _INT.pack(-1)
+def delete(path: str, version: int) -> bytes:
+    """The body of a delete request, for data of that version."""
+    return _bytes(path.encode()) + _INT.pack(version)
 
 
 def exists(path: str, *, watch: bool) -> bytes:

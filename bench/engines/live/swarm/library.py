@@ -13,14 +13,14 @@ import os
 import signal
 from typing import ClassVar
 
-import membership.backends.sql
+import membership.backends.sql.postgres
 import membership.backends.zookeeper
 from bench.engines.live.swarm import member
 from bench.engines.live.swarm.service import Service, ServiceShard, Station
 from bench.engines.live.swarm.shard import ShardPlan
 from bench.kind import Kind
 
-DRIVERS = (membership.backends.sql, membership.backends.zookeeper)
+DRIVERS = (membership.backends.sql.postgres, membership.backends.zookeeper)
 """Imported before the first fork, so that no child has to."""
 
 

@@ -354,7 +354,7 @@ class _Session(Service):
         if connection is None:
             return
         try:
-            await connection.ask(jute.DELETE, jute.delete(self._path))
+            await connection.ask(jute.DELETE, jute.delete(self._path, version=0))
             await connection.ask(jute.CLOSE)
         except Gone:
             pass
