@@ -53,7 +53,8 @@ METRICS = pa.schema(
         ("unit", pa.string()),
     ]
 )
-"""One row a measurement. ``source``: a server, ``network``, ``harness``, a shard, an observer."""
+"""One row a measurement. ``source``: a server, ``machine``, ``harness``, ``library``,
+``observers``, or a shard."""
 
 
 class Verdict(StrEnum):

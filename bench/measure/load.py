@@ -22,6 +22,9 @@ COUNTED: Mapping[str, tuple[str, ...]] = {
 }
 """The totals of a summary, and the cumulative metrics that each is the sum of."""
 
+MACHINE = ("network_bytes", "disk_write_bytes")
+"""Those that are metered for the whole machine, not for each server."""
+
 
 def load(record: Record) -> dict[str, Figure]:
     """The summary's load figures, over the run less its ramp and settling; None: not measured.
@@ -33,10 +36,10 @@ def load(record: Record) -> dict[str, Figure]:
     """
     window = steady(record)
     servers = record.metrics[record.metrics["source"].isin(_servers(record))]
-    network = record.metrics[record.metrics["source"] == "network"]
+    machine = record.metrics[record.metrics["source"] == "machine"]
 
     rates = {
-        name: _rate(network if name == "network_bytes" else servers, metrics, window)
+        name: _rate(machine if name in MACHINE else servers, metrics, window)
         for name, metrics in COUNTED.items()
     }
     rates["server_cpu_cores"] = _rate(servers, ("cpu_seconds",), window)

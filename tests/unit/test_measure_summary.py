@@ -40,7 +40,7 @@ def metered(run: History) -> History:
         run.sample(t, "harness", "cpu_seconds", t / 10)
         run.sample(t, "library", "cpu_seconds", t)
         run.sample(t, "o1", "rss_bytes", 9e9)
-        run.sample(t, "network", "network_bytes", 1000 * t)
+        run.sample(t, "machine", "network_bytes", 1000 * t)
     return run
 
 

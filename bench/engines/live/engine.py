@@ -11,7 +11,7 @@ from bench.engines.live.chronicle import Chronicle
 from bench.engines.live.faults import inflict
 from bench.engines.live.meters import Meter, metered
 from bench.engines.live.meters.postgresql import statistics
-from bench.engines.live.meters.processes import loopback, tree
+from bench.engines.live.meters.processes import machine, tree
 from bench.engines.live.meters.zookeeper import mntr
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.swarm.process import HostedShard, hosted
@@ -160,7 +160,7 @@ def _swarm(run: Run, deployment: Deployment) -> Iterator[_Swarm]:
 
 
 def _meters(stack: ExitStack, deployment: Deployment, swarm: _Swarm) -> list[Meter]:
-    meters: list[Meter] = [loopback]
+    meters: list[Meter] = [machine]
     for server in deployment.servers:
         if server.pids:
             meters.append(tree(server.name, server.pids))

@@ -11,14 +11,19 @@ from sqlalchemy.pool import NullPool
 from bench.engines.live.meters import Meter, Reading
 
 _QUERY = text("""
-    SELECT d.xact_commit AS commits, d.tup_updated AS updates,
+    SELECT d.xact_commit AS transactions, d.tup_updated AS updates,
            (SELECT wal_bytes FROM pg_stat_wal) AS wal_bytes,
            (SELECT sum(n_tup_hot_upd) FROM pg_stat_user_tables) AS hot_updates
     FROM pg_stat_database d WHERE datname = current_database()
 """)
 _STATEMENTS = text("SELECT sum(calls) FROM pg_stat_statements WHERE toplevel")
 _HAS_STATEMENTS = text("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'")
-UNITS = {"commits": "transactions", "updates": "rows", "wal_bytes": "bytes", "hot_updates": "rows"}
+UNITS = {
+    "transactions": "transactions",
+    "updates": "rows",
+    "wal_bytes": "bytes",
+    "hot_updates": "rows",
+}
 
 
 @contextmanager

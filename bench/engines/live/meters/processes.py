@@ -1,4 +1,4 @@
-"""What processes use, read from /proc by psutil: CPU, memory, disk."""
+"""What processes and the machine use, read from /proc by psutil."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ def tree(source: str, pids: Iterable[int], *, children: bool = True) -> Meter:
 
     ``cpu_seconds``: user and system, those of ended and reaped children included.
     ``rss_bytes``: resident memory, what processes share counted once (the kernel's PSS).
-    ``disk_write_bytes``: bytes sent to the block layer.
     """
     roots = tuple(pids)
     count = 0
@@ -27,7 +26,6 @@ def tree(source: str, pids: Iterable[int], *, children: bool = True) -> Meter:
         nonlocal count
         cpu = 0.0
         memory: float | None = 0.0 if count % MEMORY_EVERY == 0 else None
-        written: float | None = 0.0
         count += 1
         for process in _processes(roots, children):
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -35,13 +33,9 @@ def tree(source: str, pids: Iterable[int], *, children: bool = True) -> Meter:
                 cpu += times.user + times.system + times.children_user + times.children_system
                 if memory is not None:
                     memory += _memory(process)
-                if written is not None:
-                    written = _written(process, written)
         yield Reading(source, "cpu_seconds", cpu, "s")
         if memory is not None:
             yield Reading(source, "rss_bytes", memory, "bytes")
-        if written is not None:
-            yield Reading(source, "disk_write_bytes", written, "bytes")
 
     return read
 
@@ -62,18 +56,15 @@ def _memory(process: psutil.Process) -> float:
         return float(process.memory_info().rss)
 
 
-def _written(process: psutil.Process, sofar: float) -> float | None:
-    try:
-        return sofar + process.io_counters().write_bytes
-    except psutil.AccessDenied:  # another user's process: unknown, rather than too little
-        return None
+def machine() -> Iterator[Reading]:
+    """What goes over the loopback interface and to the disks, whoever causes it.
 
-
-def loopback() -> Iterator[Reading]:
-    """Bytes over the loopback interface, headers included, each counted once.
-
-    Servers, services and observers speak over it; the harness's own parts speak over pipes.
+    Servers, services and observers speak over loopback (headers included, each byte counted
+    once); the harness's own parts speak over pipes. Disks are read at the device: what the kernel
+    accounts to a process are whole pages, of up to 2 MiB, for each write of 8 KiB.
     """
     for name, counters in psutil.net_io_counters(pernic=True).items():
         if name == "lo":
-            yield Reading("network", "network_bytes", counters.bytes_recv, "bytes")
+            yield Reading("machine", "network_bytes", counters.bytes_recv, "bytes")
+    if (disks := psutil.disk_io_counters()) is not None:
+        yield Reading("machine", "disk_write_bytes", disks.write_bytes, "bytes")

@@ -207,7 +207,7 @@ class _Session(Service):
             return False
         if granted.timeout <= 0:  # the session has expired meanwhile
             connection.abort()
-            self._session, self._password = 0, bytes(16)
+            self._session, self._password, self._last_zxid = 0, bytes(16), 0
             self.lost()
             return await self._attempt(host, port)
         if self.over:
