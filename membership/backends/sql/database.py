@@ -158,6 +158,7 @@ def _postgres_engine(
     ) -> postgres.BoundedConnection:
         connection = postgres.BoundedConnection.connect(*args, **kwargs)
         connection.answer_timeout = answer_timeout
+        postgres.send_integers_alike(connection)
         return connection
 
     @event.listens_for(engine, "checkout")

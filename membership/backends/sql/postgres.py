@@ -13,6 +13,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.types.numeric import Int8Dumper
 
 T = TypeVar("T")
 
@@ -47,6 +48,15 @@ def hung_up(connection: psycopg.Connection[Any]) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))  # an idle server has nothing to say but good-bye
+
+
+def send_integers_alike(connection: psycopg.Connection[Any]) -> None:
+    """Have each integer sent as a bigint, which is what the statements cast them to.
+
+    psycopg chooses smallint, integer or bigint by the value, so one statement would be prepared
+    and counted as several, with casts in it that depend on the data.
+    """
+    connection.adapters.register_dumper(int, Int8Dumper)
 
 
 def arguments(timeout: float, connect_timeout: float, *, durable: bool) -> dict[str, object]:

@@ -194,7 +194,7 @@ nova_beat = (
     services.update()
     .where(services.c.id == _number("service_id"))
     .values(
-        report_count=bindparam("count", type_=sa.Integer),
+        report_count=_number("count"),
         last_seen_up=_instant("now"),
         updated_at=_instant("now"),
     )

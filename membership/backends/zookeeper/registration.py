@@ -210,6 +210,8 @@ class ZooKeeperRegistration(Registration):
                     await self.establish(None)
                     self._host.notify(self._on_rejoined, self)
                 await self._client.connected()
+                if self._life is None:  # the session that came back is another one
+                    continue
                 try:
                     stat = await self._client.ask(exists(self.path, watch=True))
                     if self._life is not None and stat is not None:

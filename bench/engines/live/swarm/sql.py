@@ -301,7 +301,8 @@ class _NovaRow(_Row):
 
     async def withdraw(self, line: Line) -> None:
         values = {"service_id": self._id, "token": self.incarnation, "now": self._now()}
-        await line.change(NOVA_LEAVE, values)
+        async with line.transaction():
+            await line.change(NOVA_LEAVE, values)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._config.wall_clock(), UTC).replace(tzinfo=None)
