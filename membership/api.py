@@ -11,7 +11,7 @@ library's own, one at a time for each connection, and must not block for long.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -37,6 +37,8 @@ class Traits:
     """Whose clock decides that a member is dead."""
     detection: float
     """The longest time, in s, from a member's crash until a watch says ``left``, unloaded."""
+    lease: float
+    """For how long, in s, the servers keep a member after its last answered renewal, at least."""
     staleness: float
     """The longest time, in s, from a cut until a view stops calling itself fresh, unloaded."""
     metadata_bytes: int
@@ -179,6 +181,21 @@ class Fence:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A condition on a group: that nobody of that name is a live member.
+
+    Where beats decide, it is judged by what a watch of this connection has seen, and by the row
+    as it is at that moment: a member that beat since then is not absent.
+    """
+
+    group: str
+    name: str
+
+
+Condition = Fence | Absent
+
+
 class Cell(ABC):
     """A small value with a version that only grows: shared state that recipes are built on.
 
@@ -195,14 +212,11 @@ class Cell(ABC):
         """
 
     @abstractmethod
-    def compare_and_set(
-        self, value: bytes, version: int, *, under: Fence | None = None
-    ) -> CellState:
+    def compare_and_set(self, value: bytes, version: int, *under: Condition) -> CellState:
         """Write ``value`` if the cell's version is still ``version`` (0: never written).
 
-        With ``under``, also only if that other cell is still at the fence's version; both are
-        checked in one atomic step with the write. The write is committed, durable where the
-        servers are, when the call returns.
+        With conditions, only if they hold too; all are checked in one atomic step with the
+        write. It is committed, durable where the servers are, when the call returns.
 
         Raises: Conflict, nothing written; Disconnected, outcome unknown: `get` tells;
         InvalidValue where the value is too large.
@@ -252,6 +266,26 @@ class Membership(ABC):
     @abstractmethod
     def watch(self, group: str, *, limit: int = 100_000) -> Watch:
         """Follow a group. On return its view is complete. Raises: Disconnected."""
+
+    @abstractmethod
+    def force_down(self, group: str, name: str, reason: str = "") -> None:
+        """Have everybody take that name for no member, however alive it is: for maintenance.
+
+        Views lack it and watches say ``left``, as of a crash; it may be done before the name has
+        joined. The member itself is left alone: its registration goes on, and keeps the name.
+        Doing it again replaces the reason. Raises: InvalidValue; Disconnected.
+        """
+
+    @abstractmethod
+    def lift(self, group: str, name: str) -> None:
+        """End what `force_down` began: a life that went on is ``joined``, with its old token.
+
+        Where nothing was forced down, nothing happens. Raises: Disconnected.
+        """
+
+    @abstractmethod
+    def forced_down(self, group: str) -> Mapping[str, str]:
+        """The names that are forced down now, each with its reason. Raises: Disconnected."""
 
     @abstractmethod
     def cell(self, name: str) -> Cell:

@@ -21,11 +21,30 @@ def _positive(owner: object, *names: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class MassLoss:
+    """When a view says ``mass_loss``: a share of the group went within a window. It costs nothing
+    and withholds nothing; what acts on failures should look at it first."""
+
+    share: float = 0.3
+    """Of those who were members when the window began; more than 0, at most 1."""
+    window: float = 60.0
+    """Seconds. The view says so until that share hasn't gone within the last so many."""
+    at_least: int = 3
+    """Fewer departures than this are never a mass."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "window")
+        if not 0 < self.share <= 1:
+            raise InvalidValue(f"share is {self.share!r}: it has to be more than 0, at most 1")
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryConfig:
     """For ``memory://``: members live in this process, shared by the connections to one URL."""
 
     timeout: float = 1.0
     """How long the members of a connection that died unclosed stay. Nobody renews: it is free."""
+    mass_loss: MassLoss = MassLoss()
 
     def __post_init__(self) -> None:
         _positive(self, "timeout")
@@ -51,6 +70,7 @@ class SqlConfig:
     connect_timeout: float = 5.0
     """How long one attempt to reach the database may take."""
     drift: float = DRIFT
+    mass_loss: MassLoss = MassLoss()
     wall_clock: Callable[[], float] = field(default=time.time, repr=False)
     """Seconds since 1970, as this process believes. Only ``nova`` ever asks."""
 
@@ -79,6 +99,7 @@ class ZooKeeperConfig:
     connect_timeout: float = 10.0
     """How long `connect` waits for the first session."""
     drift: float = DRIFT
+    mass_loss: MassLoss = MassLoss()
 
     def __post_init__(self) -> None:
         _positive(self, "session_timeout", "connect_timeout")

@@ -8,6 +8,7 @@ but for `nova_is_up`, whose whole point is that it compares two wall clocks.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -115,3 +116,24 @@ class ChangeTracker:
     def expiry(self) -> float:
         """The earliest instant at which a read can show another death; infinity if none can."""
         return self._expiry
+
+
+class LossMeter:
+    """Whether a large share of a group went within a short window. Pure but for its memory."""
+
+    def __init__(self, share: float, window: float, at_least: int) -> None:
+        self._share = share
+        self._window = window
+        self._at_least = at_least
+        self._gone: deque[float] = deque()
+
+    def lost(self, now: float) -> None:
+        """One more went."""
+        self._gone.append(now)
+
+    def is_mass(self, now: float, present: int) -> bool:
+        """Whether those who went within the window were that share of the group before it."""
+        while self._gone and now - self._gone[0] > self._window:
+            self._gone.popleft()
+        gone = len(self._gone)
+        return gone >= self._at_least and gone >= self._share * (gone + present)
