@@ -13,7 +13,7 @@ from membership.api import (
     Watch,
 )
 from membership.backends import connect
-from membership.config import Config, MassLoss, MemoryConfig, SqlConfig, ZooKeeperConfig
+from membership.config import Config, MassLoss, MemoryConfig, SqlConfig, Tls, ZooKeeperConfig
 from membership.errors import (
     Closed,
     Conflict,
@@ -54,6 +54,7 @@ __all__ = [
     "NotAMember",
     "Registration",
     "SqlConfig",
+    "Tls",
     "Traits",
     "UnknownBackend",
     "View",

@@ -14,15 +14,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Generic, Literal, Self, TypeVar
 
 from membership.model import CellState, Member, MemberEvent, Metadata, View
+
+T_co = TypeVar("T_co", covariant=True)
 
 Meter = Callable[[str, float], None]
 """Told of each measurement as it is made: a name and a value; it must be quick.
 
+It is called on the library's threads, several connections' at once where they share it. Names end
+in their unit. There are:
+
 ``renewal_seconds``: a renewal of this connection's members was answered, this long after it was
 sent. ``renewal_late_seconds``: it was sent this long after it was due.
+
+`membership.metrics` has adapters.
 """
 
 Callback = Callable[["Registration"], None]
@@ -97,7 +104,37 @@ class Registration(ABC):
         """
 
 
-class Watch(ABC):
+class Stream(ABC, Generic[T_co]):
+    """What one reader is told, one thing after another; a context manager that ends it."""
+
+    @abstractmethod
+    def next(self, timeout: float | None = None) -> T_co | None:
+        """The next one, waited for up to ``timeout`` seconds (None: for ever).
+
+        None after the timeout, and at once after `close`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the stream; iteration stops. A second call does nothing."""
+
+    def __iter__(self) -> Iterator[T_co]:
+        while (told := self.next()) is not None:
+            yield told
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Watch(Stream[MemberEvent]):
     """A stream of one group's changes, and the view that they add up to.
 
     The members present at first come as ``joined``. From then on every *net* difference is an
@@ -116,61 +153,12 @@ class Watch(ABC):
     def view(self) -> View:
         """What is known now; never blocks, never asks the servers."""
 
-    @abstractmethod
-    def next(self, timeout: float | None = None) -> MemberEvent | None:
-        """The next event, waited for up to ``timeout`` seconds (None: for ever).
 
-        None after the timeout, and at once after `close`.
-        """
+class CellWatch(Stream[CellState]):
+    """The states of one cell: the present one first, then each newer one that is still current.
 
-    @abstractmethod
-    def close(self) -> None:
-        """End the stream; iteration stops. A second call does nothing."""
-
-    def __iter__(self) -> Iterator[MemberEvent]:
-        while (event := self.next()) is not None:
-            yield event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class CellWatch(ABC):
-    """The states of one cell: the present one first, then each newer one that is still current."""
-
-    @abstractmethod
-    def next(self, timeout: float | None = None) -> CellState | None:
-        """A state newer than the last one returned; states in between may be passed over.
-
-        None after the timeout, and at once after `close`.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """End the stream. A second call does nothing."""
-
-    def __iter__(self) -> Iterator[CellState]:
-        while (state := self.next()) is not None:
-            yield state
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    States in between may be passed over.
+    """
 
 
 @dataclass(frozen=True, slots=True)

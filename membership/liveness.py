@@ -65,8 +65,9 @@ class ChangeTracker:
     """Declares a member dead only after *this* reader saw its beat unchanged for the timeout.
 
     Only time in which the database answered counts. A gap between two answers longer than
-    ``max_gap`` starts every member's timeout again: during an outage nobody could beat, and
-    neither a clock step nor a reader's late start is anybody's death. A silence begins with the
+    ``max_gap`` starts the timeout of all who lived again: during an outage nobody could beat, and
+    neither a clock step nor a reader's late start is anybody's death. Who was dead before it
+    stays so until the beat moves. A silence begins with the
     *answer* that first showed the beat and lasts until the *sending* of the last read that still
     showed it: a read that is slow to be answered proves nothing about the time it took.
     """
@@ -92,7 +93,7 @@ class ChangeTracker:
                 beat = _Beat(value, answered, confirmed=not gap)  # it came since the last read
             elif beat.value != value:
                 beat = _Beat(value, answered, confirmed=True)
-            elif gap:
+            elif gap and name not in self._dead:
                 beat = _Beat(value, answered)
             self._beats[name] = beat
             due = beat.since + self._timeout
