@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import doctor as machine
+from bench import shell
 from bench.errors import HarnessError, ScenarioError
 from bench.interruption import interruptible
+from bench.options import as_json
 from bench.plan import Cost, Run, cost
 from bench.plan import plan as planned
 from bench.report.progress import shown
@@ -57,21 +59,14 @@ def _complain(ctx: click.Context, problems: Sequence[str], exit_code: int, error
     for problem in problems:
         click.echo(problem, err=True)
     if ctx.meta.get("json"):
-        _say({"error": error, "exit_code": exit_code, "problems": list(problems)})
+        told = {"error": error, "exit_code": exit_code, "problems": list(problems)}
+        click.echo(json.dumps(told))  # one line: what came before it may have been lines too
 
 
 def _say(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
-    ctx.meta["json"] = value
-    return value
-
-
-as_json = click.option(
-    "--json", "as_json", is_flag=True, callback=_remember, help="Print JSON, for machines."
-)
 overrides = click.option(
     "--set",
     "overrides",
@@ -95,6 +90,10 @@ def main() -> None:
 
     A SCENARIO is a file, or the name of one that is shipped, such as quickstart.
     """
+
+
+for command in shell.COMMANDS:
+    main.add_command(command)
 
 
 @main.command()

@@ -1,8 +1,10 @@
 """Group membership: join, query, be told of changes; on SQL heartbeats and on ZooKeeper."""
 
 from membership.api import (
+    Absent,
     Cell,
     CellWatch,
+    Condition,
     Fence,
     Membership,
     Meter,
@@ -11,7 +13,7 @@ from membership.api import (
     Watch,
 )
 from membership.backends import connect
-from membership.config import Config, MemoryConfig, SqlConfig, ZooKeeperConfig
+from membership.config import Config, MassLoss, MemoryConfig, SqlConfig, Tls, ZooKeeperConfig
 from membership.errors import (
     Closed,
     Conflict,
@@ -26,10 +28,12 @@ from membership.errors import (
 from membership.model import CellState, EventKind, Freshness, Member, MemberEvent, Metadata, View
 
 __all__ = [
+    "Absent",
     "Cell",
     "CellState",
     "CellWatch",
     "Closed",
+    "Condition",
     "Config",
     "Conflict",
     "Disconnected",
@@ -37,6 +41,7 @@ __all__ = [
     "Fence",
     "Freshness",
     "InvalidValue",
+    "MassLoss",
     "Member",
     "MemberEvent",
     "Membership",
@@ -49,6 +54,7 @@ __all__ = [
     "NotAMember",
     "Registration",
     "SqlConfig",
+    "Tls",
     "Traits",
     "UnknownBackend",
     "View",

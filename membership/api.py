@@ -11,18 +11,25 @@ library's own, one at a time for each connection, and must not block for long.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Generic, Literal, Self, TypeVar
 
 from membership.model import CellState, Member, MemberEvent, Metadata, View
+
+T_co = TypeVar("T_co", covariant=True)
 
 Meter = Callable[[str, float], None]
 """Told of each measurement as it is made: a name and a value; it must be quick.
 
+It is called on the library's threads, several connections' at once where they share it. Names end
+in their unit. There are:
+
 ``renewal_seconds``: a renewal of this connection's members was answered, this long after it was
 sent. ``renewal_late_seconds``: it was sent this long after it was due.
+
+`membership.metrics` has adapters.
 """
 
 Callback = Callable[["Registration"], None]
@@ -37,6 +44,8 @@ class Traits:
     """Whose clock decides that a member is dead."""
     detection: float
     """The longest time, in s, from a member's crash until a watch says ``left``, unloaded."""
+    lease: float
+    """For how long, in s, the servers keep a member after its last answered renewal, at least."""
     staleness: float
     """The longest time, in s, from a cut until a view stops calling itself fresh, unloaded."""
     metadata_bytes: int
@@ -95,7 +104,37 @@ class Registration(ABC):
         """
 
 
-class Watch(ABC):
+class Stream(ABC, Generic[T_co]):
+    """What one reader is told, one thing after another; a context manager that ends it."""
+
+    @abstractmethod
+    def next(self, timeout: float | None = None) -> T_co | None:
+        """The next one, waited for up to ``timeout`` seconds (None: for ever).
+
+        None after the timeout, and at once after `close`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the stream; iteration stops. A second call does nothing."""
+
+    def __iter__(self) -> Iterator[T_co]:
+        while (told := self.next()) is not None:
+            yield told
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Watch(Stream[MemberEvent]):
     """A stream of one group's changes, and the view that they add up to.
 
     The members present at first come as ``joined``. From then on every *net* difference is an
@@ -114,61 +153,12 @@ class Watch(ABC):
     def view(self) -> View:
         """What is known now; never blocks, never asks the servers."""
 
-    @abstractmethod
-    def next(self, timeout: float | None = None) -> MemberEvent | None:
-        """The next event, waited for up to ``timeout`` seconds (None: for ever).
 
-        None after the timeout, and at once after `close`.
-        """
+class CellWatch(Stream[CellState]):
+    """The states of one cell: the present one first, then each newer one that is still current.
 
-    @abstractmethod
-    def close(self) -> None:
-        """End the stream; iteration stops. A second call does nothing."""
-
-    def __iter__(self) -> Iterator[MemberEvent]:
-        while (event := self.next()) is not None:
-            yield event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class CellWatch(ABC):
-    """The states of one cell: the present one first, then each newer one that is still current."""
-
-    @abstractmethod
-    def next(self, timeout: float | None = None) -> CellState | None:
-        """A state newer than the last one returned; states in between may be passed over.
-
-        None after the timeout, and at once after `close`.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """End the stream. A second call does nothing."""
-
-    def __iter__(self) -> Iterator[CellState]:
-        while (state := self.next()) is not None:
-            yield state
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    States in between may be passed over.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +167,21 @@ class Fence:
 
     cell: str
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A condition on a group: that nobody of that name is a live member.
+
+    Where beats decide, it is judged by what a watch of this connection has seen, and by the row
+    as it is at that moment: a member that beat since then is not absent.
+    """
+
+    group: str
+    name: str
+
+
+Condition = Fence | Absent
 
 
 class Cell(ABC):
@@ -195,14 +200,11 @@ class Cell(ABC):
         """
 
     @abstractmethod
-    def compare_and_set(
-        self, value: bytes, version: int, *, under: Fence | None = None
-    ) -> CellState:
+    def compare_and_set(self, value: bytes, version: int, *under: Condition) -> CellState:
         """Write ``value`` if the cell's version is still ``version`` (0: never written).
 
-        With ``under``, also only if that other cell is still at the fence's version; both are
-        checked in one atomic step with the write. The write is committed, durable where the
-        servers are, when the call returns.
+        With conditions, only if they hold too; all are checked in one atomic step with the
+        write. It is committed, durable where the servers are, when the call returns.
 
         Raises: Conflict, nothing written; Disconnected, outcome unknown: `get` tells;
         InvalidValue where the value is too large.
@@ -252,6 +254,26 @@ class Membership(ABC):
     @abstractmethod
     def watch(self, group: str, *, limit: int = 100_000) -> Watch:
         """Follow a group. On return its view is complete. Raises: Disconnected."""
+
+    @abstractmethod
+    def force_down(self, group: str, name: str, reason: str = "") -> None:
+        """Have everybody take that name for no member, however alive it is: for maintenance.
+
+        Views lack it and watches say ``left``, as of a crash; it may be done before the name has
+        joined. The member itself is left alone: its registration goes on, and keeps the name.
+        Doing it again replaces the reason. Raises: InvalidValue; Disconnected.
+        """
+
+    @abstractmethod
+    def lift(self, group: str, name: str) -> None:
+        """End what `force_down` began: a life that went on is ``joined``, with its old token.
+
+        Where nothing was forced down, nothing happens. Raises: Disconnected.
+        """
+
+    @abstractmethod
+    def forced_down(self, group: str) -> Mapping[str, str]:
+        """The names that are forced down now, each with its reason. Raises: Disconnected."""
 
     @abstractmethod
     def cell(self, name: str) -> Cell:

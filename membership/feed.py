@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from membership.api import CellWatch, Watch
+from membership.config import MassLoss
+from membership.liveness import LossMeter
 from membership.model import CellState, EventKind, Freshness, Member, MemberEvent, View
 
 
@@ -42,6 +44,7 @@ class Feed(Watch):
         on_close: Callable[[Feed], None],
         *,
         limit: int = 100_000,
+        mass_loss: MassLoss = MassLoss(),  # noqa: B008  frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.group = group
@@ -57,6 +60,7 @@ class Feed(Watch):
         self._confirmed = clock()
         self._freshness = Freshness.STALE
         self._unconfirmed: frozenset[str] = frozenset()
+        self._losses = LossMeter(mass_loss.share, mass_loss.window, mass_loss.at_least)
         self._closed = False
 
     # --- the backend's side
@@ -107,6 +111,7 @@ class Feed(Watch):
     def _apply(self, kind: EventKind, member: Member) -> None:
         if kind is EventKind.LEFT:
             del self._known[member.name]
+            self._losses.lost(self._clock())
         else:
             self._known[member.name] = member
         self._version += 1
@@ -134,6 +139,7 @@ class Feed(Watch):
                 age=max(0.0, self._clock() - self._confirmed),
                 freshness=Freshness.DISCONNECTED if self._closed else self._freshness,
                 unconfirmed=self._unconfirmed,
+                mass_loss=self._losses.is_mass(self._clock(), len(self._known)),
             )
 
     def next(self, timeout: float | None = None) -> MemberEvent | None:

@@ -8,6 +8,7 @@ but for `nova_is_up`, whose whole point is that it compares two wall clocks.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -64,8 +65,9 @@ class ChangeTracker:
     """Declares a member dead only after *this* reader saw its beat unchanged for the timeout.
 
     Only time in which the database answered counts. A gap between two answers longer than
-    ``max_gap`` starts every member's timeout again: during an outage nobody could beat, and
-    neither a clock step nor a reader's late start is anybody's death. A silence begins with the
+    ``max_gap`` starts the timeout of all who lived again: during an outage nobody could beat, and
+    neither a clock step nor a reader's late start is anybody's death. Who was dead before it
+    stays so until the beat moves. A silence begins with the
     *answer* that first showed the beat and lasts until the *sending* of the last read that still
     showed it: a read that is slow to be answered proves nothing about the time it took.
     """
@@ -91,7 +93,7 @@ class ChangeTracker:
                 beat = _Beat(value, answered, confirmed=not gap)  # it came since the last read
             elif beat.value != value:
                 beat = _Beat(value, answered, confirmed=True)
-            elif gap:
+            elif gap and name not in self._dead:
                 beat = _Beat(value, answered)
             self._beats[name] = beat
             due = beat.since + self._timeout
@@ -115,3 +117,24 @@ class ChangeTracker:
     def expiry(self) -> float:
         """The earliest instant at which a read can show another death; infinity if none can."""
         return self._expiry
+
+
+class LossMeter:
+    """Whether a large share of a group went within a short window. Pure but for its memory."""
+
+    def __init__(self, share: float, window: float, at_least: int) -> None:
+        self._share = share
+        self._window = window
+        self._at_least = at_least
+        self._gone: deque[float] = deque()
+
+    def lost(self, now: float) -> None:
+        """One more went."""
+        self._gone.append(now)
+
+    def is_mass(self, now: float, present: int) -> bool:
+        """Whether those who went within the window were that share of the group before it."""
+        while self._gone and now - self._gone[0] > self._window:
+            self._gone.popleft()
+        gone = len(self._gone)
+        return gone >= self._at_least and gone >= self._share * (gone + present)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from membership.api import Fence, Membership, Watch
+from membership.api import Absent, Fence, Membership, Watch
 from membership.errors import Closed, Conflict, InvalidValue, NameTaken, NotAMember
 from membership.model import CellState, EventKind, Freshness, Json, Member, MemberEvent
 
@@ -487,16 +487,96 @@ def a_fence_that_moved_lets_nothing_through(subject: Subject) -> None:
     with subject.connect() as ours, subject.connect() as theirs:
         leader, cell = ours.cell("leader"), ours.cell("state")
         held = Fence("leader", leader.compare_and_set(b"us", 0).version)
-        assert cell.compare_and_set(b"ours", 0, under=held).version == 1
+        assert cell.compare_and_set(b"ours", 0, held).version == 1
         theirs.cell("leader").compare_and_set(b"them", 1)
         for fence in (held, Fence("leader", 3), Fence("never-written", 1)):
             try:
-                cell.compare_and_set(b"too late", 1, under=fence)
+                cell.compare_and_set(b"too late", 1, fence)
             except Conflict:
                 continue
             raise AssertionError("a fenced-off writer wrote")
         assert cell.get() == CellState(b"ours", 1)
-        assert cell.compare_and_set(b"free", 1, under=Fence("never-written", 0)).version == 2
+        assert cell.compare_and_set(b"free", 1, Fence("never-written", 0)).version == 2
+
+
+@_promise()
+def a_write_can_depend_on_an_absence(subject: Subject) -> None:
+    with subject.connect() as ours, subject.connect() as theirs, ours.watch("compute") as watch:
+        cell = ours.cell("claim")
+        absent = Absent("compute", "host-1")
+        me = theirs.join("compute", "host-1")
+        take(watch, 1, ours.traits.detection)
+        try:
+            cell.compare_and_set(b"gone", 0, absent)
+        except Conflict:
+            pass
+        else:
+            raise AssertionError("a live member was taken for absent")
+        me.leave()
+        take(watch, 1, ours.traits.detection)
+        assert cell.compare_and_set(b"gone", 0, absent, Fence("never-written", 0)).version == 1
+        assert cell.compare_and_set(b"who?", 1, Absent("nobody", "joined")).version == 2
+
+
+@_promise()
+def a_crashed_member_is_absent_once_it_is_gone(subject: Subject) -> None:
+    with subject.connect() as ours, ours.watch("compute") as watch:
+        victim = subject.connect()
+        victim.join("compute", "victim")
+        take(watch, 1, ours.traits.detection)
+        subject.crash(victim)
+        take(watch, 1, ours.traits.detection)
+        written = ours.cell("claim").compare_and_set(b"", 0, Absent("compute", "victim"))
+        assert written.version == 1
+
+
+# --- maintenance
+
+
+@_promise()
+def who_is_forced_down_is_no_member_to_anybody(subject: Subject) -> None:
+    with subject.connect() as ours, subject.connect() as theirs, theirs.watch("compute") as watch:
+        me = ours.join("compute", "host/1", metadata={"a": 1})
+        stays = ours.join("compute", "stays")
+        take(watch, 2, theirs.traits.detection)
+        theirs.force_down("compute", "host/1", "a new kernel")
+        theirs.force_down("compute", "unborn")
+        assert theirs.forced_down("compute") == {"host/1": "a new kernel", "unborn": ""}
+        assert ours.forced_down("elsewhere") == {}
+        assert told(take(watch, 1, theirs.traits.detection)) == [("left", "host/1")]
+        for reader in (ours, theirs):
+            assert list(reader.members("compute").members) == ["stays"]
+            assert reader.member("compute", "host/1") is None
+        unborn = ours.join("compute", "unborn")
+        assert theirs.member("compute", "unborn") is None
+        stays.leave()
+        assert told(take(watch, 1, theirs.traits.detection)) == [("left", "stays")]
+        assert ours.groups() == ()
+        ours.lift("compute", "host/1")
+        ours.lift("compute", "host/1")
+        ours.lift("compute", "unborn")
+        ours.lift("elsewhere", "nobody")
+        events = take(watch, 2, theirs.traits.detection)
+        assert sorted(told(events)) == [("joined", "host/1"), ("joined", "unborn")]
+        tokens = {_member(event).name: _member(event).token for event in events}
+        assert tokens == {"host/1": me.token, "unborn": unborn.token}
+        assert theirs.forced_down("compute") == {}
+
+
+@_promise()
+def a_view_says_when_many_went_at_once(subject: Subject) -> None:
+    with subject.connect() as ours, subject.connect() as theirs, theirs.watch("compute") as watch:
+        members = [ours.join("compute", f"host-{number}") for number in range(8)]
+        take(watch, 8, theirs.traits.detection)
+        members[0].leave()
+        take(watch, 1, theirs.traits.detection)
+        assert not watch.view.mass_loss
+        for me in members[1:5]:
+            me.leave()
+        take(watch, 4, theirs.traits.detection)
+        view = watch.view
+        assert view.mass_loss
+        assert len(view) == 3
 
 
 @_promise()

@@ -7,6 +7,7 @@ URL's scheme, its value a function ``(url, config, meter) -> Membership``.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -28,8 +29,23 @@ _OURS = {
 _GROUP = "heartbench.backends"
 
 
+_logger = logging.getLogger("membership")
+
+
 def _ignore(name: str, value: float) -> None:
     """The meter of those who asked for none."""
+
+
+def _harmless(meter: Meter) -> Meter:
+    """A meter that raises ends no heartbeat."""
+
+    def measured(name: str, value: float) -> None:
+        try:
+            meter(name, value)
+        except Exception:  # the caller's: what it measures must go on
+            _logger.exception("the meter failed at %s", name)
+
+    return measured
 
 
 def connect(url: str, config: Config | None = None, *, meter: Meter | None = None) -> Membership:
@@ -42,7 +58,9 @@ def connect(url: str, config: Config | None = None, *, meter: Meter | None = Non
     Raises: UnknownBackend, MissingDriver, Disconnected, InvalidValue (a config of another
     backend).
     """
-    return _connector(urlsplit(url).scheme.partition("+")[0])(url, config, meter or _ignore)
+    return _connector(urlsplit(url).scheme.partition("+")[0])(
+        url, config, _ignore if meter is None else _harmless(meter)
+    )
 
 
 def _connector(scheme: str) -> Connector:

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from membership.api import Callback, Cell, CellWatch, Fence, Membership, Meter, Registration, Traits
+from membership.api import (
+    Absent,
+    Callback,
+    Cell,
+    CellWatch,
+    Condition,
+    Membership,
+    Meter,
+    Registration,
+    Traits,
+)
 from membership.config import Config, MemoryConfig
 from membership.encoding import check_name, encode_metadata, freeze_metadata
 from membership.errors import Closed, Conflict, InvalidValue, NameTaken, NotAMember
@@ -30,6 +41,8 @@ class _Store:
     lock: threading.Condition = field(default_factory=threading.Condition)
     token: int = 0
     groups: dict[str, dict[str, Member]] = field(default_factory=dict)
+    """Who holds each name, those that are forced down included."""
+    forced: dict[str, dict[str, str]] = field(default_factory=dict)
     cells: dict[str, CellState] = field(default_factory=dict)
     feeds: list[Feed] = field(default_factory=list)
     cell_feeds: list[tuple[str, CellFeed]] = field(default_factory=list)
@@ -39,9 +52,7 @@ class _Store:
 
     def put(self, member: Member) -> None:
         self.groups.setdefault(member.group, {})[member.name] = member
-        for feed in self.feeds:
-            if feed.group == member.group:
-                feed.put(member)
+        self.tell(member.group, member.name)
 
     def remove(self, member: Member) -> None:
         present = self.groups.get(member.group, {})
@@ -50,9 +61,28 @@ class _Store:
             del present[member.name]
             self.dying.discard(member.token)
             self.lock.notify_all()
-            for feed in self.feeds:
-                if feed.group == member.group:
-                    feed.remove(member.name)
+            self.tell(member.group, member.name)
+
+    def live(self, group: str) -> dict[str, Member]:
+        """Who is a member to others."""
+        forced = self.forced.get(group, {})
+        standing = self.groups.get(group, {})
+        return {name: member for name, member in standing.items() if name not in forced}
+
+    def tell(self, group: str, name: str) -> None:
+        """Tell every watch of the group how it stands with that name."""
+        member = self.live(group).get(name)
+        for feed in self.feeds:
+            if feed.group == group:
+                if member is None:
+                    feed.remove(name)
+                else:
+                    feed.put(member)
+
+    def holds(self, condition: Condition) -> bool:
+        if isinstance(condition, Absent):
+            return condition.name not in self.live(condition.group)
+        return self.cells.get(condition.cell, CellState()).version == condition.version
 
 
 _stores: dict[str, _Store] = {}
@@ -76,11 +106,13 @@ class MemoryMembership(Membership):
             delivery="push",
             clock="process",
             detection=config.timeout,
+            lease=config.timeout,
             staleness=0.0,
             metadata_bytes=_METADATA_BYTES,
             cell_bytes=_CELL_BYTES,
         )
         self._timeout = config.timeout
+        self._mass_loss = config.mass_loss
         self._key = key
         self._pid = os.getpid()
         self._registrations: list[_MemoryRegistration] = []
@@ -126,24 +158,24 @@ class MemoryMembership(Membership):
     def members(self, group: str) -> View:
         with self.store.lock:
             self.check_open()
-            return View(group, MappingProxyType(dict(self.store.groups.get(group, {}))))
+            return View(group, MappingProxyType(self.store.live(group)))
 
     def member(self, group: str, name: str) -> Member | None:
         with self.store.lock:
             self.check_open()
-            return self.store.groups.get(group, {}).get(name)
+            return self.store.live(group).get(name)
 
     def groups(self) -> tuple[str, ...]:
         with self.store.lock:
             self.check_open()
-            return tuple(sorted(group for group, present in self.store.groups.items() if present))
+            return tuple(sorted(group for group in self.store.groups if self.store.live(group)))
 
     def watch(self, group: str, *, limit: int = 100_000) -> Feed:
         check_name("group", group)
         with self.store.lock:
             self.check_open()
-            feed = Feed(group, self._forget, limit=limit)
-            feed.replace(self.store.groups.get(group, {}).values(), gap=False)
+            feed = Feed(group, self._forget, limit=limit, mass_loss=self._mass_loss)
+            feed.replace(self.store.live(group).values(), gap=False)
             self.store.feeds.append(feed)
             self._feeds.append(feed)
             return feed
@@ -152,6 +184,25 @@ class MemoryMembership(Membership):
         with self.store.lock:
             self.store.feeds.remove(feed)
             self._feeds.remove(feed)
+
+    def force_down(self, group: str, name: str, reason: str = "") -> None:
+        check_name("group", group)
+        check_name("member", name)
+        with self.store.lock:
+            self.check_open()
+            self.store.forced.setdefault(group, {})[name] = reason
+            self.store.tell(group, name)
+
+    def lift(self, group: str, name: str) -> None:
+        with self.store.lock:
+            self.check_open()
+            self.store.forced.get(group, {}).pop(name, None)
+            self.store.tell(group, name)
+
+    def forced_down(self, group: str) -> Mapping[str, str]:
+        with self.store.lock:
+            self.check_open()
+            return dict(self.store.forced.get(group, {}))
 
     def cell(self, name: str) -> Cell:
         self.check_open()
@@ -265,9 +316,7 @@ class _MemoryCell(Cell):
             self._membership.check_open()
             return self._membership.store.cells.get(self.name, CellState())
 
-    def compare_and_set(
-        self, value: bytes, version: int, *, under: Fence | None = None
-    ) -> CellState:
+    def compare_and_set(self, value: bytes, version: int, *under: Condition) -> CellState:
         if len(value) > _CELL_BYTES:
             raise InvalidValue(f"the value has {len(value)} bytes: a cell holds {_CELL_BYTES}")
         store = self._membership.store
@@ -275,10 +324,9 @@ class _MemoryCell(Cell):
             found = self.get()
             if found.version != version:
                 raise Conflict(f"cell {self.name!r} is at {found.version}, not at {version}")
-            if under is not None:
-                fence = store.cells.get(under.cell, CellState()).version
-                if fence != under.version:
-                    raise Conflict(f"fence {under.cell!r} is at {fence}, not at {under.version}")
+            for condition in under:
+                if not store.holds(condition):
+                    raise Conflict(f"{condition} doesn't hold")
             state = store.cells[self.name] = CellState(bytes(value), version + 1)
             for name, feed in store.cell_feeds:
                 if name == self.name:

@@ -79,6 +79,34 @@ def test_a_tuned_beat_is_one_statement(postgres_url: str, statements: Statements
     assert 9 <= count <= 12
 
 
+def test_members_of_one_connection_share_their_beats(
+    postgres_url: str, database: sa.Engine, statements: Statements
+) -> None:
+    """200 of them, each at its own phase of the interval, cost some 50 statements an interval."""
+
+    def beaten() -> int:
+        with database.connect() as connection:
+            total: int = connection.exec_driver_sql(
+                "SELECT sum(beat)::bigint FROM membership_members"
+            ).scalar_one()
+            return total
+
+    def sent() -> int:
+        return sum(
+            count
+            for query, count in statements.calls().items()
+            if query.startswith("UPDATE membership_members SET beat=")
+        )
+
+    with connect(postgres_url, SqlConfig(interval=0.5, timeout=10.0)) as membership:
+        for number in range(200):
+            membership.join("compute", f"host-{number}")
+        eventually(lambda: beaten() > 400)
+        statements_before, beats_before = sent(), beaten()
+        eventually(lambda: beaten() > beats_before + 2000)
+        assert (beaten() - beats_before) / (sent() - statements_before) > 2.5
+
+
 def test_a_nova_beat_is_a_select_and_an_update_in_one_transaction(
     postgres_url: str, statements: Statements
 ) -> None:

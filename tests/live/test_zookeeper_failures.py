@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psutil
 import pytest
-from kazoo.client import KazooClient
 
 from bench.engines.live.provision import Deployment
 from membership import (
@@ -33,6 +31,7 @@ from membership.backends.zookeeper import ZooKeeperMembership
 from membership.backends.zookeeper.connection import AddWatch
 from membership.backends.zookeeper.paths import group_path, member_path, parse
 from membership.testing import eventually, quiet, take, told
+from tests.live.sessions import cut, expire, frozen, outsider
 
 SESSION = 3.0
 CONFIG = ZooKeeperConfig(session_timeout=SESSION, connect_timeout=10.0)
@@ -50,43 +49,6 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     eventually(lambda: not set(threading.enumerate()) - before, why=threading.enumerate)
-
-
-@contextmanager
-def outsider(url: str, client_id: object = None) -> Iterator[KazooClient]:
-    """Somebody with kazoo, or with the id of a session of ours, who closes it at the end."""
-    hosts = ",".join(f"{host}:{port}" for host, port in parse(url).hosts)
-    client = KazooClient(hosts, client_id=client_id)
-    client.start()
-    try:
-        yield client
-    finally:
-        client.stop()
-        client.close()
-
-
-def expire(url: str, membership: ZooKeeperMembership) -> None:
-    """Have the servers end its session."""
-    with outsider(url, membership.client._kazoo.client_id):
-        pass
-
-
-def cut(membership: ZooKeeperMembership) -> None:
-    """Break the TCP connection that it has now."""
-    membership.client._connection.cut()
-
-
-@contextmanager
-def frozen(deployment: Deployment) -> Iterator[None]:
-    """The servers' processes stand still; their kernel goes on taking connections."""
-    pids = [pid for server in deployment.servers for pid in server.pids]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 class Diary:
@@ -404,7 +366,7 @@ def test_a_server_killed_and_started_again_loses_nobody_for_good(
             eventually(
                 lambda: {member.name: member.token for member in watch.view} == truth, 2 * SESSION
             )
-            assert cell.compare_and_set(b"more", 1, under=Fence("c", 1)).version == 2
+            assert cell.compare_and_set(b"more", 1, Fence("c", 1)).version == 2
         finally:
             ours.close()
             theirs.close()

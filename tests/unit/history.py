@@ -65,7 +65,7 @@ class History:
         return self.sample(20.0, "shard-0", "lateness", 0.001)
 
     def record(self) -> Record:
-        run = {"backend": self.backend, "repeat": self.repeat}
+        run: dict[str, Any] = {"backend": self.backend, "repeat": self.repeat}
         tokens = pd.array([row.get("incarnation") for row in self.rows], dtype="Int64")
         joined = {row["subject"] for row in self.rows if row["kind"] == Kind.JOINED}
         return Record(

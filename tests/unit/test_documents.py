@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SYMBOL = re.compile(r"(?:\]\(|^\[\w+\]: )([^)#\s]+\.py)#(\w+)", re.MULTILINE)
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXAMPLES = [
     pytest.param(code, id=f"{path.name}-{number}")
@@ -30,3 +31,21 @@ def test_there_are_examples() -> None:
 def test_a_link_leads_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_link_to_a_test_names_one_that_exists(path: Path) -> None:
+    for target, name in SYMBOL.findall(path.read_text()):
+        code = (path.parent / target).read_text()
+        assert re.search(rf"^def {name}\(", code, re.MULTILINE), f"{target} has no {name}"
+
+
+def test_every_cell_of_the_guarantees_is_shown_by_something() -> None:
+    """But for headings, first columns and the empty."""
+    rows = re.findall(r"^\| (.*) \|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE)
+    cells = [cell for row in rows for cell in row.split(" | ")[1:]]
+    headings = {"memory", "nova", "tuned", "ZooKeeper", "shown by"}
+    assert len(cells) > 100
+    assert [cell for cell in cells if "](" not in cell and "][" not in cell] == [
+        cell for cell in cells if cell in headings
+    ]

@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 
 from membership import InvalidValue
 from membership.backends.zookeeper.paths import (
+    ACL,
+    Acl,
     Address,
     ancestors,
     cell_path,
     escape,
+    marker_path,
     member_path,
     parent,
     parse,
+    rights,
+    split_marked,
     unescape,
 )
 
@@ -35,13 +40,34 @@ def test_no_two_names_share_a_segment(one: str, other: str) -> None:
     assert (escape(one) == escape(other)) == (one == other)
 
 
-@pytest.mark.parametrize("segment", ["a b", "%2e", "%zz", "%41", "%", "ü"])
+@given(st.sets(names), st.sets(names))
+def test_markers_stand_beside_members_and_are_never_mistaken_for_one(
+    members: set[str], forced: set[str]
+) -> None:
+    segments = [member_path("n", "g", name).rpartition("/")[2] for name in members]
+    markers = [marker_path("n", "g", name).rpartition("/")[2] for name in forced]
+    assert not any(map(unescape, markers))
+    assert split_marked([*segments, *markers]) == (
+        {escape(name) for name in members},
+        {escape(name) for name in forced},
+    )
+
+
+def test_rights_hold_the_hash_that_zookeeper_compares_and_no_password() -> None:
+    owner = Acl(31, "digest", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=")  # from ZooKeeper's own manual
+    assert rights("super:admin", world_readable=False) == (owner,)
+    assert rights("super:admin", world_readable=True) == (owner, Acl(1, "world", "anyone"))
+    assert rights(None, world_readable=False) == (ACL,)
+
+
+@pytest.mark.parametrize("segment", ["a b", "%2e", "%zz", "%41", "%", "ü", "!a"])
 def test_a_segment_that_is_no_escaped_name_is_nobodys(segment: str) -> None:
     assert unescape(segment) is None
 
 
 def test_the_layout() -> None:
     assert member_path("nova", "compute", "a/b") == "/nova/groups/compute/a%2Fb"
+    assert marker_path("nova", "compute", "a/b") == "/nova/groups/compute/!a%2Fb"
     assert cell_path("team/nova", "..") == "/team/nova/cells/%2E%2E"
     assert parent("/nova/groups/compute") == "/nova/groups"
     assert parent("/nova") == "/"

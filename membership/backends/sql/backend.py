@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from membership.api import Callback, Cell, Membership, Meter, Registration, Traits
@@ -13,6 +14,7 @@ from membership.backends.sql import schema
 from membership.backends.sql.cells import CELL_BYTES, SqlCell, read_cell
 from membership.backends.sql.database import Database
 from membership.backends.sql.heartbeat import Heartbeat
+from membership.backends.sql.listening import Listener
 from membership.backends.sql.nova import Nova
 from membership.backends.sql.profile import Profile
 from membership.backends.sql.reading import Reader
@@ -47,10 +49,12 @@ class SqlMembership(Membership):
     def __init__(self, database: Database, config: SqlConfig, meter: Meter) -> None:
         period = config.interval if config.poll == "read" else config.poll
         nova = config.profile == "nova"
+        pushed = database.postgres and not nova
         self.traits = Traits(
-            delivery="poll",
+            delivery="push" if pushed else "poll",
             clock="writer" if nova else "reader",
             detection=config.timeout + (0.0 if config.poll == "read" else period),
+            lease=config.timeout,
             staleness=period + database.answer_timeout,
             metadata_bytes=METADATA_BYTES,
             cell_bytes=CELL_BYTES,
@@ -74,6 +78,8 @@ class SqlMembership(Membership):
             lambda name: read_cell(database, name),
             timeout=config.timeout,
             cell_period=period,
+            mass_loss=config.mass_loss,
+            listener=Listener(database) if pushed else None,
         )
 
     def __repr__(self) -> str:
@@ -114,9 +120,16 @@ class SqlMembership(Membership):
         self.check_open()
         whole = self._reader.refresh(group)
         if whole is None:
-            return self.profile.read(group)
+            whole = self.profile.read(group)
         members = MappingProxyType({member.name: member for member in whole.members})
-        return View(group, members, unconfirmed=whole.unconfirmed)
+        with self._lock:
+            own = [each for each in self._registrations if each.group == group]
+        vouched = {
+            each.name
+            for each in own
+            if each.name in members and members[each.name].token == each.token and each.is_member
+        }
+        return View(group, members, unconfirmed=whole.unconfirmed - vouched)
 
     def member(self, group: str, name: str) -> Member | None:
         self.check_open()
@@ -131,10 +144,24 @@ class SqlMembership(Membership):
         self.check_open()
         return self._reader.watch(group, limit)
 
+    def force_down(self, group: str, name: str, reason: str = "") -> None:
+        check_name("group", group)
+        check_name("member", name)
+        self.check_open()
+        self.profile.force_down(group, name, reason)
+
+    def lift(self, group: str, name: str) -> None:
+        self.check_open()
+        self.profile.lift(group, name)
+
+    def forced_down(self, group: str) -> Mapping[str, str]:
+        self.check_open()
+        return self.profile.forced_down(group)
+
     def cell(self, name: str) -> Cell:
         self.check_open()
         check_name("cell", name)
-        return SqlCell(self._database, self._reader, name, self.check_open)
+        return SqlCell(self._database, self.profile, self._reader, name, self.check_open)
 
     def purge(self, older_than: float) -> int:
         """Delete the rows of members that have been dead for ``older_than`` seconds.

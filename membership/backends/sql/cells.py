@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from membership.api import Cell, CellWatch, Fence
-from membership.backends.sql import queries
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from membership.api import Absent, Cell, CellWatch, Condition, Fence
 from membership.backends.sql.database import Database
+from membership.backends.sql.dialects import CELLS, announced, insert
+from membership.backends.sql.profile import Profile
 from membership.backends.sql.reading import Reader
+from membership.backends.sql.schema import cells
 from membership.errors import Conflict, InvalidValue
 from membership.model import CellState
 
 CELL_BYTES = 64 * 1024
 
+_named = cells.c.name == bindparam("cell", type_=sa.String)
+_read = sa.select(cells.c.value, cells.c.version).where(_named)
+_lock = sa.select(cells.c.version).where(_named).with_for_update()
+_write = (
+    cells.update()
+    .where(_named)
+    .values(
+        value=bindparam("content", type_=sa.LargeBinary),
+        version=cells.c.version + sa.literal_column("1"),
+    )
+    .returning(announced(CELLS, cells.c.name))
+)
+
 
 def read_cell(database: Database, name: str) -> CellState:
     """The committed state. Raises: Disconnected."""
     with database.reading() as connection:
-        row = connection.execute(queries.cell_read, {"cell": name}).one_or_none()
+        row = connection.execute(_read, {"cell": name}).one_or_none()
     return CellState() if row is None else CellState(bytes(row[0]), row[1])
 
 
@@ -25,10 +43,16 @@ class SqlCell(Cell):
     """See `membership.api.Cell`. A row of version 0 is a cell that was never written."""
 
     def __init__(
-        self, database: Database, reader: Reader, name: str, check_open: Callable[[], None]
+        self,
+        database: Database,
+        profile: Profile,
+        reader: Reader,
+        name: str,
+        check_open: Callable[[], None],
     ) -> None:
         self.name = name
         self._database = database
+        self._profile = profile
         self._reader = reader
         self._check_open = check_open
 
@@ -36,31 +60,32 @@ class SqlCell(Cell):
         self._check_open()
         return read_cell(self._database, self.name)
 
-    def compare_and_set(
-        self, value: bytes, version: int, *, under: Fence | None = None
-    ) -> CellState:
+    def compare_and_set(self, value: bytes, version: int, *under: Condition) -> CellState:
         self._check_open()
         if len(value) > CELL_BYTES:
             raise InvalidValue(f"the value has {len(value)} bytes: a cell holds {CELL_BYTES}")
-        make = queries.cell_make(self._database.dialect)
-        # in one order everywhere, so that two writers can't wait for each other
-        locked = {self.name} if under is None else {self.name, under.cell}
+        wanted = {Fence(self.name, version)}
+        wanted.update(each for each in under if isinstance(each, Fence))
+        away = {each for each in under if isinstance(each, Absent)}
         with self._database.transaction() as connection:
-            found = {}
-            for name in sorted(locked):
-                # a row to lock, so that nobody can make the cell in between either
-                connection.execute(make, {"cell": name})
-                found[name] = connection.execute(queries.cell_lock, {"cell": name}).scalar_one()
-            if found[self.name] != version:
-                raise Conflict(f"cell {self.name!r} is at {found[self.name]}, not at {version}")
-            if under is not None and found[under.cell] != under.version:
-                raise Conflict(
-                    f"fence {under.cell!r} is at {found[under.cell]}, not at {under.version}"
-                )
-            connection.execute(
-                queries.cell_write, {"cell": self.name, "expected": version, "content": value}
-            )
+            # in one order everywhere, so that two writers can't wait for each other
+            for fence in sorted(wanted, key=lambda fence: fence.cell):
+                found = self._locked(connection, fence.cell)
+                if found != fence.version:
+                    raise Conflict(f"cell {fence.cell!r} is at {found}, not at {fence.version}")
+            for absent in sorted(away, key=lambda absent: (absent.group, absent.name)):
+                dead = self._reader.dead(absent.group)
+                if not self._profile.is_absent(connection, absent.group, absent.name, dead):
+                    raise Conflict(f"{absent.name!r} may be a live member of {absent.group!r}")
+            connection.execute(_write, {"cell": self.name, "content": value})
         return CellState(bytes(value), version + 1)
+
+    def _locked(self, connection: sa.Connection, name: str) -> int:
+        # a row to lock, so that nobody can make the cell in between either
+        made = insert(cells, connection.dialect.name).values(name=name, value=b"", version=0)
+        connection.execute(made.on_conflict_do_nothing())
+        version: int = connection.execute(_lock, {"cell": name}).scalar_one()
+        return version
 
     def watch(self) -> CellWatch:
         self._check_open()

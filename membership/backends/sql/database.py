@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from membership.backends.sql.dialects import CHANNELS
 from membership.config import SqlConfig
 from membership.errors import Disconnected, InvalidValue, MissingDriver
 
@@ -43,7 +44,8 @@ class Database:
         """The longest, in s, that one answer is waited for: half the members' timeout, so that
         a beat whose connection died in silence can go out again on another one."""
         self._beats = self._engine(parsed, config, 1, durable=config.synchronous_commit)
-        self._calls = self._engine(parsed, config, max(1, config.pool_size - 1), durable=True)
+        self._calls = self._engine(parsed, config, config.pool_size - 1, durable=True)
+        self._listens = self._engine(parsed, config, 1, durable=True)
         self._autocommit = {
             engine: engine.execution_options(isolation_level="AUTOCOMMIT")
             for engine in (self._beats, self._calls)
@@ -97,13 +99,35 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
-            first = (str(reason).splitlines() or [type(reason).__name__])[0]
-            raise Disconnected(f"{self.name} didn't answer: {first}") from error
+            raise self._disconnected(reason) from error
+
+    @contextmanager
+    def listening(self) -> Iterator[psycopg.Connection[Any]]:
+        """On PostgreSQL: a connection of its own that listens to changes. Raises: Disconnected."""
+        import psycopg
+
+        try:
+            pooled = self._listens.raw_connection()
+            connection = pooled.driver_connection
+            assert isinstance(connection, psycopg.Connection)
+            pooled.detach()  # it is never lent again
+            with closing(connection):
+                connection.autocommit = True
+                for channel in CHANNELS:
+                    connection.execute(f"LISTEN {channel}")
+                yield connection
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise self._disconnected(error) from error
+
+    def _disconnected(self, reason: BaseException) -> Disconnected:
+        first = (str(reason).splitlines() or [type(reason).__name__])[0]
+        return Disconnected(f"{self.name} didn't answer: {first}")
 
     def dispose(self) -> None:
         """Close every connection that isn't in use."""
         self._beats.dispose()
         self._calls.dispose()
+        self._listens.dispose()
 
 
 def _parse(url: str) -> sa.URL:
@@ -119,6 +143,8 @@ def _parse(url: str) -> sa.URL:
         raise InvalidValue(
             f"{parsed.drivername}:// isn't served: use postgresql+psycopg:// or sqlite:///file"
         )
+    if "@" in (parsed.host or ""):  # what stands before it is the password's end
+        raise InvalidValue("the URL's password has an @: write it as %40")
     if dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise InvalidValue(
             "sqlite needs a file, as in sqlite:///members.db: a database in memory can't be "

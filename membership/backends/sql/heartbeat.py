@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from membership.errors import Disconnected
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 """Between two attempts while the database doesn't answer, doubled up to the longest (s)."""
+
+
+_logger = logging.getLogger("membership.sql")
 
 
 class Heartbeat:
@@ -100,6 +104,9 @@ class Heartbeat:
         try:
             over = self._profile.beat(list(lives.values()))
         except Disconnected:
+            return False
+        except Exception:  # such as the caller's wall clock: the thread must outlive it
+            _logger.exception("a beat failed")
             return False
         answered = time.monotonic()
         self._meter("renewal_seconds", answered - sent)

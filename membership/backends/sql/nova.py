@@ -12,14 +12,16 @@ import heapq
 import math
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import TypeAlias
 
-from membership.backends.sql import queries
+import sqlalchemy as sa
+
+from membership.backends.sql import maintenance, queries
 from membership.backends.sql.database import Database
 from membership.backends.sql.profile import (
+    Beat,
     Claim,
     Document,
     Documents,
@@ -31,7 +33,7 @@ from membership.backends.sql.profile import (
 )
 from membership.config import SqlConfig
 from membership.liveness import nova_is_up
-from membership.model import Member, View
+from membership.model import Member
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  Nova keeps naive UTC
 _FIRST_BEAT = 5.0
@@ -104,10 +106,8 @@ class Nova(Profile):
                     {"service_id": life.row, "token": life.token, "now": self.now()},
                 )
 
-    def read(self, group: str) -> View:
-        follower = _NovaFollower(self, group)
-        members = {member.name: member for member in follower.read().members}
-        return View(group, MappingProxyType(members))
+    def read(self, group: str) -> Whole:
+        return _NovaFollower(self, group).read()
 
     def read_one(self, group: str, name: str) -> Member | None:
         follower = _NovaFollower(self, group, name)
@@ -116,16 +116,49 @@ class Nova(Profile):
     def groups(self) -> tuple[str, ...]:
         with self.database.reading() as connection:
             rows = connection.execute(queries.nova_groups).all()
-        now = self.wall_clock()
-        found: set[str] = set()
-        for topic, forced_down, last_seen_up, created_at in rows:
-            seen = last_seen_up or created_at
-            if not forced_down and seen and nova_is_up(_seconds(seen), now, self.timeout):
-                found.add(topic)
-        return tuple(sorted(found))
+        return tuple(sorted({topic for topic, *row in rows if self._is_up(*row)}))
+
+    def _is_up(
+        self, forced_down: bool | None, last_seen_up: datetime | None, created_at: datetime | None
+    ) -> bool:
+        seen = last_seen_up or created_at
+        if forced_down or seen is None:
+            return False
+        return nova_is_up(_seconds(seen), self.wall_clock(), self.timeout)
 
     def follow(self, group: str) -> Follower:
         return _NovaFollower(self, group)
+
+    def force_down(self, group: str, name: str, reason: str) -> None:
+        with self.database.transaction() as connection:
+            maintenance.force_down(connection, group, name, reason)
+            connection.execute(queries.nova_mark, {"group": group, "name": name, "forced": True})
+
+    def lift(self, group: str, name: str) -> None:
+        with self.database.transaction() as connection:
+            maintenance.lift(connection, group, name)
+            connection.execute(queries.nova_mark, {"group": group, "name": name, "forced": False})
+
+    def forced_down(self, group: str) -> dict[str, str]:
+        """Those that somebody else's tool marked included."""
+        with self.database.reading() as connection:
+            rows = connection.execute(queries.nova_forced_down, {"group": group})
+            return dict(rows.all()) | maintenance.reasons(connection, group)
+
+    def is_absent(
+        self,
+        connection: sa.Connection,
+        group: str,
+        name: str,
+        dead: Mapping[str, Beat] | None,  # noqa: ARG002  Nova goes by stamps, not by beats seen
+    ) -> bool:
+        """By Nova's rule on this process's clock. A host that has no service at all may start one
+        in the same moment: Nova's tables have nothing to lock then."""
+        if maintenance.is_forced_down(connection, group, name):
+            return True
+        service = {"group": group, "name": name}
+        rows = connection.execute(queries.nova_lock, service).all()
+        return not any(self._is_up(*row) for row in rows)
 
     def purge(self, older_than: float) -> int:
         before = self.now() - timedelta(seconds=older_than)

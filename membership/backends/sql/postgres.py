@@ -66,6 +66,8 @@ def arguments(timeout: float, connect_timeout: float, *, durable: bool) -> dict[
     """
     session = {
         "statement_timeout": round(timeout * 1000),
+        # whoever stops amid a transaction mustn't keep its locks: a leader's successor needs them
+        "idle_in_transaction_session_timeout": round(timeout * 1000),
         "synchronous_commit": "on" if durable else "off",
     }
     return {

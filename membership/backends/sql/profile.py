@@ -6,12 +6,18 @@ The threads, the healing and the watches around it are the same for both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
+import sqlalchemy as sa
+
 from membership.encoding import decode_metadata
-from membership.model import Member, View
+from membership.model import Member
+
+Beat: TypeAlias = tuple[int, int]
+"""A life's token, and how often it has beaten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ class Follower(ABC):
     period: float
     """Between two complete reads, in s."""
 
+    dead: Mapping[str, Beat] = MappingProxyType({})
+    """Who was found dead by the last read, at which beat; replaced as a whole at each read."""
+
     @abstractmethod
     def read(self) -> Whole:
         """Read all of it. Raises: Disconnected."""
@@ -97,7 +106,7 @@ class Profile(ABC):
         """End them, as far as they aren't over."""
 
     @abstractmethod
-    def read(self, group: str) -> View:
+    def read(self, group: str) -> Whole:
         """The group, as one read without a history can tell."""
 
     @abstractmethod
@@ -111,6 +120,27 @@ class Profile(ABC):
     @abstractmethod
     def follow(self, group: str) -> Follower:
         """Begin to watch."""
+
+    @abstractmethod
+    def force_down(self, group: str, name: str, reason: str) -> None:
+        """Have readers take the name for no member, until `lift`."""
+
+    @abstractmethod
+    def lift(self, group: str, name: str) -> None:
+        """Undo it, if it was done."""
+
+    @abstractmethod
+    def forced_down(self, group: str) -> dict[str, str]:
+        """The names that are forced down, each with its reason."""
+
+    @abstractmethod
+    def is_absent(
+        self, connection: sa.Connection, group: str, name: str, dead: Mapping[str, Beat] | None
+    ) -> bool:
+        """Whether nobody of that name is a live member; if so, until the transaction is over.
+
+        ``dead``: whom a watch of this connection found dead; None where none watches the group.
+        """
 
     @abstractmethod
     def purge(self, older_than: float) -> int:

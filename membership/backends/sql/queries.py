@@ -1,4 +1,4 @@
-"""Every statement that this backend issues, as SQLAlchemy Core with named parameters.
+"""Every statement about members, as SQLAlchemy Core with named parameters.
 
 A simulated service that has no thread of its own compiles them for its own driver and so issues
 what the library issues: no statement depends on anything that the session remembers. Parameters
@@ -17,106 +17,27 @@ On SQLite `next_token` reads a counter, which `advance_token` moves first in the
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from membership.backends.sql.dialects import (
+    GROUPS,
+    among,
+    announced,
+    database_clock,
+    insert,
+    next_token,
+)
 from membership.backends.sql.schema import (
-    cells,
     counter,
     documents,
+    forced_down,
     members,
     service_lives,
     services,
 )
-
-# --- what the two databases say differently
-
-
-class database_clock(FunctionElement[float]):  # noqa: N801  a function of SQL
-    """The database's clock at this moment, not at the transaction's start: s since 1970."""
-
-    type = sa.Double()
-    inherit_cache = True
-
-
-@compiles(database_clock, "postgresql")
-def _postgres_clock(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
-    return "EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION"
-
-
-@compiles(database_clock, "sqlite")
-def _sqlite_clock(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-class next_token(FunctionElement[int]):  # noqa: N801  a function of SQL
-    """A token larger than every earlier one. In a row's update it is drawn under the row's lock."""
-
-    type = sa.BigInteger()
-    inherit_cache = True
-
-
-@compiles(next_token, "postgresql")
-def _postgres_token(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
-    return "nextval('membership_token')"
-
-
-@compiles(next_token, "sqlite")
-def _sqlite_token(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
-    return "(SELECT value FROM membership_counter)"
-
-
-class Integers(TypeDecorator[list[int]]):
-    """A list of integers as one parameter, so that a batch of any size is the same statement."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        array = postgresql.ARRAY(sa.BigInteger) if dialect.name == "postgresql" else sa.Text()
-        return dialect.type_descriptor(array)
-
-    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> Any:
-        return value if dialect.name == "postgresql" else json.dumps(value)
-
-
-class among(FunctionElement[bool]):  # noqa: N801  a function of SQL
-    """Whether a column's value is in a list that is one parameter."""
-
-    type = sa.Boolean()
-    inherit_cache = True
-
-    def __init__(self, column: sa.ColumnElement[int], parameter: str) -> None:
-        super().__init__(column, bindparam(parameter, type_=Integers()))
-
-
-@compiles(among, "postgresql")
-def _postgres_among(element: among, compiler: SQLCompiler, **kwargs: Any) -> str:
-    column, listed = (compiler.process(clause, **kwargs) for clause in element.clauses)
-    return f"{column} = ANY ({listed})"
-
-
-@compiles(among, "sqlite")
-def _sqlite_among(element: among, compiler: SQLCompiler, **kwargs: Any) -> str:
-    column, listed = (compiler.process(clause, **kwargs) for clause in element.clauses)
-    return f"({column} IN (SELECT value FROM json_each({listed})))"  # noqa: S608  both are SQLAlchemy's
-
-
-_Upsert = postgresql.Insert | sqlite.Insert
-
-
-def _insert(table: sa.Table, dialect: str) -> _Upsert:
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _text(name: str) -> sa.BindParameter[str]:
@@ -151,7 +72,7 @@ def nova_claim(dialect: str) -> sa.UpdateBase:
     Returns id. A row that stands is one of a service that restarts, as Nova sees it; unlike
     Nova's it is stamped at once, for a member is visible as soon as its join returns.
     """
-    made = _insert(services, dialect).values(
+    made = insert(services, dialect).values(
         host=_text("name"),
         binary=_text("group"),
         topic=_text("group"),
@@ -171,7 +92,7 @@ def nova_claim(dialect: str) -> sa.UpdateBase:
 
 def nova_live(dialect: str) -> sa.UpdateBase:
     """A new life on the row that `nova_claim` locked. id, metadata. Returns token."""
-    made = _insert(service_lives, dialect).values(
+    made = insert(service_lives, dialect).values(
         service_id=_number("id"),
         token=next_token(),
         revision=_ZERO,
@@ -224,17 +145,25 @@ nova_update = (
 )
 """life (a token), metadata. No row: the life is over."""
 
+_nova_services = services.outerjoin(
+    forced_down,
+    sa.and_(forced_down.c.group_name == services.c.topic, forced_down.c.name == services.c.host),
+)
+_nova_forced = sa.or_(
+    sa.func.coalesce(services.c.forced_down, sa.false()), forced_down.c.name.is_not(None)
+).label("forced_down")
+
 _nova_rows = (
     sa.select(
         services.c.id,
         services.c.host,
-        services.c.forced_down,
+        _nova_forced,
         services.c.last_seen_up,
         services.c.created_at,
         service_lives.c.token,
         service_lives.c.revision,
     )
-    .select_from(services.outerjoin(service_lives))
+    .select_from(_nova_services.outerjoin(service_lives))
     .where(services.c.deleted == _ZERO)
 )
 
@@ -254,10 +183,41 @@ nova_read_name = _nova_rows.where(
 )
 """group, name."""
 
-nova_groups = sa.select(
-    services.c.topic, services.c.forced_down, services.c.last_seen_up, services.c.created_at
-).where(services.c.deleted == _ZERO)
+nova_groups = (
+    sa.select(services.c.topic, _nova_forced, services.c.last_seen_up, services.c.created_at)
+    .select_from(_nova_services)
+    .where(services.c.deleted == _ZERO)
+)
 """What tells which groups have anybody who is up."""
+
+nova_lock = (
+    sa.select(services.c.forced_down, services.c.last_seen_up, services.c.created_at)
+    .where(
+        services.c.deleted == _ZERO,
+        services.c.topic == _text("group"),
+        services.c.host == _text("name"),
+    )
+    .with_for_update()
+)
+"""A service as it is now, and stays until the transaction is over: group, name."""
+
+nova_mark = (
+    services.update()
+    .where(
+        services.c.deleted == _ZERO,
+        services.c.topic == _text("group"),
+        services.c.host == _text("name"),
+    )
+    .values(forced_down=bindparam("forced", type_=sa.Boolean))
+)
+"""Set Nova's own column, where there is a service: group, name, forced."""
+
+nova_forced_down = (
+    sa.select(services.c.host, sa.func.coalesce(forced_down.c.reason, sa.literal_column("''")))
+    .select_from(_nova_services)
+    .where(services.c.deleted == _ZERO, services.c.topic == _text("group"), _nova_forced)
+)
+"""The services that are forced down, with the reasons that are known: group."""
 
 nova_purge = services.delete().where(
     sa.or_(
@@ -279,7 +239,7 @@ def tuned_claim(dialect: str) -> sa.UpdateBase:
     that was watched for a whole timeout, else 0 and -1: seen_token, seen_beat. Returns token.
     """
     return (
-        _insert(members, dialect)
+        insert(members, dialect)
         .values(
             token=next_token(),
             group_name=_text("group"),
@@ -306,15 +266,13 @@ def tuned_claim(dialect: str) -> sa.UpdateBase:
                 ),
             ),
         )
-        .returning(members.c.token)
+        .returning(members.c.token, announced(GROUPS, members.c.group_name))
     )
 
 
 def tuned_document(dialect: str) -> sa.UpdateBase:
     """The new life's metadata, in `tuned_claim`'s transaction. token, metadata."""
-    made = _insert(documents, dialect).values(
-        token=_number("token"), metadata=_document("metadata")
-    )
+    made = insert(documents, dialect).values(token=_number("token"), metadata=_document("metadata"))
     return made.on_conflict_do_update(
         index_elements=["token"], set_={"metadata": made.excluded.metadata}
     )
@@ -330,13 +288,19 @@ tuned_beat_many = _beaten.where(among(members.c.token, "tokens"), members.c.pres
 )
 """tokens. Returns the token of each life that isn't over."""
 
-tuned_leave = members.update().where(among(members.c.token, "tokens")).values(present=sa.false())
+tuned_leave = (
+    members.update()
+    .where(among(members.c.token, "tokens"))
+    .values(present=sa.false())
+    .returning(announced(GROUPS, members.c.group_name))
+)
 """tokens."""
 
 tuned_revise = (
     members.update()
     .where(members.c.token == _number("life"), members.c.present)
     .values(revision=members.c.revision + _ONE)
+    .returning(members.c.token, announced(GROUPS, members.c.group_name))
 )
 """An update's first statement: life (a token). No row: the life is over."""
 
@@ -352,10 +316,22 @@ tuned_standing = sa.select(members.c.token, members.c.beat).where(
 )
 """Who holds a name: group, name."""
 
-tuned_read = sa.select(members.c.name, members.c.token, members.c.revision, members.c.beat).where(
-    members.c.group_name == _text("group"), members.c.present
+_is_forced = sa.and_(
+    forced_down.c.group_name == members.c.group_name, forced_down.c.name == members.c.name
 )
-"""The group, dead members that nobody purged included: group."""
+
+tuned_read = (
+    sa.select(
+        members.c.name,
+        members.c.token,
+        members.c.revision,
+        members.c.beat,
+        forced_down.c.name.is_not(None),
+    )
+    .select_from(members.outerjoin(forced_down, _is_forced))
+    .where(members.c.group_name == _text("group"), members.c.present)
+)
+"""The group, the forced down and dead members that nobody purged included: group."""
 
 tuned_documents = (
     sa.select(members.c.token, members.c.revision, documents.c.metadata)
@@ -367,7 +343,12 @@ tuned_documents = (
 tuned_alive = (
     sa.select(members.c.name, members.c.token, documents.c.metadata)
     .join_from(members, documents)
-    .where(members.c.group_name == _text("group"), members.c.present, _age_ms <= _timeout_ms)
+    .where(
+        members.c.group_name == _text("group"),
+        members.c.present,
+        _age_ms <= _timeout_ms,
+        ~sa.exists().where(_is_forced),
+    )
 )
 """Who has beaten within the timeout by the database's clock: group, timeout_ms."""
 
@@ -375,35 +356,43 @@ tuned_alive_name = tuned_alive.where(members.c.name == _text("name"))
 """The same of one: group, name, timeout_ms."""
 
 tuned_groups = (
-    sa.select(members.c.group_name).distinct().where(members.c.present, _age_ms <= _timeout_ms)
+    sa.select(members.c.group_name)
+    .distinct()
+    .where(members.c.present, _age_ms <= _timeout_ms, ~sa.exists().where(_is_forced))
 )
 """timeout_ms."""
 
-tuned_purge = members.delete().where(_age_ms > _number("older_than_ms"))
-"""older_than_ms. Their documents go with them."""
 
-# --- cells
+def tuned_hold(dialect: str) -> sa.UpdateBase:
+    """A row for a name that has none, so that nobody joins under it meanwhile. group, name.
 
-cell_read = sa.select(cells.c.value, cells.c.version).where(cells.c.name == _text("cell"))
-"""cell."""
-
-cell_lock = sa.select(cells.c.version).where(cells.c.name == _text("cell")).with_for_update()
-"""cell."""
-
-
-def cell_make(dialect: str) -> sa.UpdateBase:
-    """A cell that was never written, so that there is a row to lock. cell."""
+    Returns token; no row where there is one, or one came meanwhile. The conflict clause alone
+    would wait for whoever is writing the row that there is.
+    """
+    group, name = _text("group"), _text("name")
+    known = sa.exists().where(members.c.group_name == group, members.c.name == name)
+    row = sa.select(next_token(), group, name, sa.false(), _ZERO, _ZERO, database_clock()).where(
+        ~known
+    )
+    columns = ["token", "group_name", "name", "present", "revision", "beat", "seen_at"]
     return (
-        _insert(cells, dialect)
-        .values(name=_text("cell"), value=sa.literal(b"", sa.LargeBinary), version=_ZERO)
+        insert(members, dialect)
+        .from_select(columns, row)
         .on_conflict_do_nothing()
+        .returning(members.c.token)
     )
 
 
-cell_write = (
-    cells.update()
-    .where(cells.c.name == _text("cell"), cells.c.version == _number("expected"))
-    .values(value=bindparam("content", type_=sa.LargeBinary), version=cells.c.version + _ONE)
-    .returning(cells.c.version)
+tuned_lock = (
+    sa.select(members.c.present, members.c.token, members.c.beat, _age_ms <= _timeout_ms)
+    .where(members.c.group_name == _text("group"), members.c.name == _text("name"))
+    .with_for_update(read=True, skip_locked=True)
 )
-"""cell, expected (version), content (bytes). No row: another version stands."""
+"""A row as it is now, and stays until the transaction is over: group, name, timeout_ms.
+
+No row: it is being written at this moment. To wait for the writer could end in a deadlock, for a
+batch of beats locks its rows in no order.
+"""
+
+tuned_purge = members.delete().where(_age_ms > _number("older_than_ms"))
+"""older_than_ms. Their documents go with them."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from membership.backends.sql.profile import Follower, Part, Whole
+from membership.backends.sql.dialects import CELLS
+from membership.backends.sql.listening import Listener
+from membership.backends.sql.profile import Beat, Follower, Part, Whole
+from membership.config import MassLoss
 from membership.errors import Closed, Disconnected
 from membership.feed import CellFeed, Feed
 from membership.model import CellState, Freshness
@@ -18,11 +22,37 @@ _RETRY = 1.0
 """While the database doesn't answer, a group is tried again at least this often (s)."""
 
 
-@dataclass(eq=False)
-class _Group:
-    follower: Follower
+_REST, _LONGEST_REST = 0.05, 1.0
+_SHARE = 0.2
+"""Reads that pushes ask for are at least so far apart (s), and take at most that share of the
+time, within those bounds: a thousand joins at once are no thousand reads of a thousand rows."""
+
+_logger = logging.getLogger("membership.sql")
+
+
+@dataclass(eq=False, kw_only=True)
+class _Watched:
     next: float
-    """When it is to be read as a whole again: a fixed cadence, whatever a read takes."""
+    """When it is to be read again: a fixed cadence, whatever a read takes."""
+    changed: float = math.inf
+    """Since when it is known to have changed after the last read."""
+    rested: float = -math.inf
+    """When it may be read for that."""
+
+    def pushed(self) -> float:
+        """When to read it because of a push; infinity where there was none."""
+        return max(self.changed, self.rested)
+
+    def rest(self, begun: float) -> None:
+        """A read that began then was answered."""
+        now = time.monotonic()
+        share = (now - begun) * (1 / _SHARE - 1)
+        self.rested = now + min(max(_REST, share), _LONGEST_REST)
+
+
+@dataclass(eq=False, kw_only=True)
+class _Group(_Watched):
+    follower: Follower
     reading: threading.Lock = field(default_factory=threading.Lock)
     feeds: list[Feed] = field(default_factory=list)
     answered: float = field(default_factory=time.monotonic)
@@ -32,35 +62,42 @@ class _Group:
     """When to look at what may expire before that."""
 
     def due(self) -> float:
-        return self.next if self.failing else min(self.next, self.expiry)
+        return min(self.next, self.pushed(), math.inf if self.failing else self.expiry)
 
 
-@dataclass(eq=False)
-class _Cell:
-    next: float
+@dataclass(eq=False, kw_only=True)
+class _Cell(_Watched):
     feeds: list[CellFeed] = field(default_factory=list)
+
+    def due(self) -> float:
+        return min(self.next, self.pushed())
 
 
 class Reader:
     """Every watch of one connection. Starts its thread with the first one.
 
     Reads are at a fixed cadence from a random instant on, and between them where something may
-    expire. A failed read makes the watches stale, ``disconnected`` once the database has been
-    silent for the members' timeout; nobody dies of it. A silence longer than the timeout may
-    have hidden a whole life, so ``resynced`` ends it.
+    expire or a ``listener`` has heard of a change. A failed read makes the watches stale,
+    ``disconnected`` once the database has been silent for the members' timeout; nobody dies of
+    it. A silence longer than the timeout may have hidden a whole life, so ``resynced`` ends it.
     """
 
     def __init__(
         self,
         follow: Callable[[str], Follower],
         read_cell: Callable[[str], CellState],
+        *,
         timeout: float,
         cell_period: float,
+        mass_loss: MassLoss,
+        listener: Listener | None,
     ) -> None:
         self._follow = follow
         self._read_cell = read_cell
         self._timeout = timeout
         self._cell_period = cell_period
+        self._mass_loss = mass_loss
+        self._listener = listener
         self._opening = threading.Lock()
         """Held while a watch begins, so that a group is never followed twice."""
         self._changed = threading.Condition()
@@ -73,13 +110,13 @@ class Reader:
 
     def watch(self, group: str, limit: int) -> Feed:
         """A feed whose view is complete. Raises: Disconnected."""
-        feed = Feed(group, self._forget, limit=limit)
+        feed = Feed(group, self._forget, limit=limit, mass_loss=self._mass_loss)
         with self._opening:
             with self._changed:
                 following = self._groups.get(group)
             if following is None:
                 follower = self._follow(group)
-                following = _Group(follower, _somewhere_within(follower.period))
+                following = _Group(follower=follower, next=_somewhere_within(follower.period))
             with following.reading:
                 whole = following.follower.read()
                 with self._changed:
@@ -106,6 +143,12 @@ class Reader:
         self._wake()  # what expires next may have changed
         return whole
 
+    def dead(self, group: str) -> Mapping[str, Beat] | None:
+        """Whom the last read found dead, at which beat; None where nobody watches the group."""
+        with self._changed:
+            following = self._groups.get(group)
+        return None if following is None else following.follower.dead
+
     def watch_cell(self, name: str) -> CellFeed:
         """A feed that holds the cell's present state. Raises: Disconnected."""
         state = self._read_cell(name)
@@ -113,7 +156,7 @@ class Reader:
         feed.put(state)
         with self._changed:
             self._check_running()
-            cell = self._cells.setdefault(name, _Cell(_somewhere_within(self._cell_period)))
+            cell = self._cells.setdefault(name, _Cell(next=_somewhere_within(self._cell_period)))
             cell.feeds.append(feed)
         self._wake()
         return feed
@@ -130,6 +173,8 @@ class Reader:
                 feeds.extend(cell.feeds)
         for feed in feeds:
             feed.close()
+        if self._listener is not None:
+            self._listener.stop(timeout)
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -159,6 +204,22 @@ class Reader:
                     target=self._run, name="membership-reader", daemon=True
                 )
                 self._thread.start()
+                if self._listener is not None:
+                    self._listener.start(self._heard)
+            self._changed.notify()
+
+    def _heard(self, channel: str | None, name: str) -> None:
+        """Something has changed, as the listener says; what nobody watches is passed over."""
+        now = time.monotonic()
+        with self._changed:
+            watched: list[_Watched | None]
+            if channel is None:
+                watched = [*self._groups.values(), *self._cells.values()]
+            else:
+                watched = [(self._cells if channel == CELLS else self._groups).get(name)]
+            for each in watched:
+                if each is not None:
+                    each.changed = min(each.changed, now)
             self._changed.notify()
 
     # --- the thread's side
@@ -176,8 +237,8 @@ class Reader:
                     if (instant := group.due()) < due:
                         due, task = instant, self._group_task(group)
                 for name, cell in self._cells.items():
-                    if cell.next < due:
-                        due, task = cell.next, self._cell_task(name, cell)
+                    if (instant := cell.due()) < due:
+                        due, task = instant, self._cell_task(name, cell)
                 wait = due - time.monotonic()
                 if task is not None and wait <= 0:
                     return task
@@ -193,17 +254,23 @@ class Reader:
     def _read(self, group: _Group) -> None:
         with group.reading:
             now = time.monotonic()
-            complete = now >= group.next
+            on_cadence = now >= group.next
+            complete = on_cadence or now >= group.pushed()
+            if complete:
+                group.changed = math.inf  # before the read: what changes during it is news
             try:
                 found = group.follower.read() if complete else group.follower.look()
-            except Disconnected:
+            except Exception as error:
+                if not isinstance(error, Disconnected):  # a row that nobody here has written
+                    _logger.exception("a group can't be read")
                 self._distrust(group)
                 period = min(group.follower.period, _RETRY)
-                group.next = _after(group.next if complete else now, period)
+                group.next = _after(group.next if on_cadence else now, period)
             else:
-                if complete:
+                if on_cadence:
                     group.next = _after(group.next, group.follower.period)
                 self._tell(group, found)
+                group.rest(now)
 
     def _tell(self, group: _Group, found: Whole | Part) -> None:
         with self._changed:
@@ -231,11 +298,15 @@ class Reader:
             feed.distrust(freshness)
 
     def _poll_cell(self, name: str, cell: _Cell) -> None:
-        cell.next = _after(cell.next, self._cell_period)
+        now = time.monotonic()
+        if now >= cell.next:
+            cell.next = _after(cell.next, self._cell_period)
+        cell.changed = math.inf
         try:
             state = self._read_cell(name)
         except Disconnected:
             return  # a cell's watch says what it saw last
+        cell.rest(now)
         with self._changed:
             feeds = list(cell.feeds)
         for feed in feeds:

@@ -5,6 +5,10 @@ room on its own page (fillfactor), so that PostgreSQL updates it in place (HOT) 
 copies the metadata, which lie in `documents`. ``nova`` keeps Nova's own `services`; what Nova
 doesn't have, tokens and metadata, lies in `service_lives`.
 
+Names that are forced down lie in `forced_down`, for both profiles: a name may be so before it has
+a row and after its row has gone, and Nova's column has no room for the reason. ``nova`` sets that
+column too, and honours it where somebody else has set it.
+
 Rows outlive their members, so that a name's next token is always drawn under the lock on its row.
 `SqlMembership.purge` removes them.
 """
@@ -59,6 +63,14 @@ documents = sa.Table(
         autoincrement=False,
     ),
     sa.Column("metadata", sa.Text, nullable=False),
+)
+
+forced_down = sa.Table(
+    "membership_forced_down",
+    metadata,
+    sa.Column("group_name", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
 )
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")

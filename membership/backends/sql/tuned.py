@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
 
-from membership.backends.sql import queries
+import sqlalchemy as sa
+
+from membership.backends.sql import maintenance, queries
 from membership.backends.sql.database import Database
 from membership.backends.sql.profile import (
+    Beat,
     Claim,
     Document,
     Documents,
@@ -27,7 +29,7 @@ from membership.config import SqlConfig
 from membership.encoding import decode_metadata
 from membership.errors import NameTaken
 from membership.liveness import ChangeTracker
-from membership.model import Member, View
+from membership.model import Member
 
 
 class Tuned(Profile):
@@ -44,6 +46,7 @@ class Tuned(Profile):
         self.poll = config.poll
         self.claim_statement = queries.tuned_claim(database.dialect)
         self.document_statement = queries.tuned_document(database.dialect)
+        self.hold_statement = queries.tuned_hold(database.dialect)
 
     def first_beat(self) -> float:
         """Anywhere in the interval: members that start together don't beat together."""
@@ -63,28 +66,25 @@ class Tuned(Profile):
 
     def update(self, life: Life, metadata: str) -> bool:
         with self.database.transaction() as connection:
-            revised = connection.execute(queries.tuned_revise, {"life": life.token})
-            if revised.rowcount:
-                connection.execute(
-                    queries.tuned_rewrite, {"life": life.token, "metadata": metadata}
-                )
-            return bool(revised.rowcount)
+            if connection.execute(queries.tuned_revise, {"life": life.token}).first() is None:
+                return False
+            connection.execute(queries.tuned_rewrite, {"life": life.token, "metadata": metadata})
+            return True
 
     def leave(self, lives: Sequence[Life]) -> None:
         with self.database.reading() as connection:
             connection.execute(queries.tuned_leave, {"tokens": [life.token for life in lives]})
 
-    def read(self, group: str) -> View:
+    def read(self, group: str) -> Whole:
         """By the database's clock, and unconfirmed: one read can't tell who lives."""
         with self.database.reading() as connection:
             rows = connection.execute(
                 queries.tuned_alive, {"group": group, "timeout_ms": self.timeout_ms}
             ).all()
-        members = {
-            name: Member(group, name, token, decode_metadata(metadata))
-            for name, token, metadata in rows
-        }
-        return View(group, MappingProxyType(members), unconfirmed=frozenset(members))
+        members = [
+            Member(group, name, token, decode_metadata(metadata)) for name, token, metadata in rows
+        ]
+        return Whole(members, frozenset(member.name for member in members))
 
     def read_one(self, group: str, name: str) -> Member | None:
         with self.database.reading() as connection:
@@ -101,6 +101,38 @@ class Tuned(Profile):
 
     def follow(self, group: str) -> Follower:
         return _TunedFollower(self, group)
+
+    def force_down(self, group: str, name: str, reason: str) -> None:
+        with self.database.transaction() as connection:
+            maintenance.force_down(connection, group, name, reason)
+
+    def lift(self, group: str, name: str) -> None:
+        with self.database.transaction() as connection:
+            maintenance.lift(connection, group, name)
+
+    def forced_down(self, group: str) -> dict[str, str]:
+        with self.database.reading() as connection:
+            return maintenance.reasons(connection, group)
+
+    def is_absent(
+        self, connection: sa.Connection, group: str, name: str, dead: Mapping[str, Beat] | None
+    ) -> bool:
+        """Its row is gone, or stands at the very beat at which the watch found it dead. Without a
+        watch the database's clock has to do, which an outage may mislead."""
+        if maintenance.is_forced_down(connection, group, name):
+            return True
+        row = {"group": group, "name": name}
+        found = connection.execute(
+            queries.tuned_lock, {**row, "timeout_ms": self.timeout_ms}
+        ).one_or_none()
+        if found is None and not self.database.postgres:
+            return True  # SQLite's transactions are one at a time: nobody joins meanwhile
+        if found is None:  # there is no row, or it is being written right now
+            return connection.execute(self.hold_statement, row).first() is not None
+        present, token, beat, fresh = found
+        if not present:
+            return True
+        return not fresh if dead is None else dead.get(name) == (token, beat)
 
     def purge(self, older_than: float) -> int:
         with self.database.transaction() as connection:
@@ -180,14 +212,18 @@ class _TunedFollower(Follower):
         with self._database.reading() as connection:
             rows = connection.execute(queries.tuned_read, {"group": self._group}).all()
         answered = time.monotonic()
-        self._tracker.observe(
-            {name: (token, beat) for name, token, _, beat in rows}, sent=sent, answered=answered
-        )
+        beats = {name: (token, beat) for name, token, _, beat, _ in rows}
+        self._tracker.observe(beats, sent=sent, answered=answered)
         self._expiry = self._tracker.expiry()
-        dead = self._tracker.dead()
-        alive = ((name, token, revision) for name, token, revision, _ in rows if name not in dead)
+        dead = self.dead = {name: beats[name] for name in self._tracker.dead()}
+        forced = {name for name, _, _, _, forced in rows if forced}
+        alive = (
+            (name, token, revision)
+            for name, token, revision, _, _ in rows
+            if name not in dead and name not in forced
+        )
         members = self._documents.members(alive, complete=True)
-        return Whole(members, self._tracker.unconfirmed())
+        return Whole(members, self._tracker.unconfirmed() - forced)
 
     def expiry(self) -> float:
         return self._expiry

@@ -5,42 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from membership.api import Callback, Cell, Membership, Meter, Registration, Traits
+from membership.backends.zookeeper import groups
 from membership.backends.zookeeper.cells import CELL_BYTES, ZooKeeperCell, follow_cell
 from membership.backends.zookeeper.client import Client, Link, logger
 from membership.backends.zookeeper.loop import LoopThread
-from membership.backends.zookeeper.operations import (
-    Lost,
-    Node,
-    Unimplemented,
-    children,
-    exists,
-    get,
-    get_all,
-    sync,
-)
-from membership.backends.zookeeper.paths import (
-    Address,
-    group_path,
-    groups_path,
-    member_path,
-    unescape,
-)
+from membership.backends.zookeeper.operations import Lost
+from membership.backends.zookeeper.paths import Address, group_path, member_path
 from membership.backends.zookeeper.registration import (
     METADATA_BYTES,
     Life,
     ZooKeeperRegistration,
     give_up,
 )
-from membership.backends.zookeeper.watching import BATCH, Follower, member_of
+from membership.backends.zookeeper.watching import Follower
 from membership.config import ZooKeeperConfig
 from membership.encoding import check_name
-from membership.errors import Closed, Disconnected, NameTaken
+from membership.errors import Closed, Disconnected, InvalidValue, NameTaken
 from membership.feed import CellFeed, Feed
 from membership.model import Member, Metadata, View
 
@@ -73,25 +58,37 @@ class ZooKeeperMembership(Membership):
         self._cell_feeds: dict[CellFeed, asyncio.Task[None]] = {}
         self._callbacks = ThreadPoolExecutor(1, thread_name_prefix="membership-callbacks")
         self._callback_thread: threading.Thread | None = None
-        self._thread = LoopThread("membership-zookeeper")
-        self.client = Client(address, config, self._thread.loop, self, recent=recent)
+        self._mass_loss = config.mass_loss
+        self._connect_timeout = config.connect_timeout
+        self._granted(config.session_timeout)
         self._limit = config.connect_timeout
+        self._thread = LoopThread("membership-zookeeper")
+        try:
+            self.client = Client(address, config, self._thread.loop, self, recent=recent)
+        except BaseException:
+            self._thread.stop()
+            raise
         try:
             self.run(self.client.connected)
         except Disconnected as error:
             self.close()
             servers = ", ".join(f"{host}:{port}" for host, port in address.hosts)
-            raise Disconnected(f"no ZooKeeper server answers at {servers}: {error}") from error
+            raise Disconnected(
+                f"no ZooKeeper server answers at {servers}: {self.client.refusal or error}"
+            ) from error
         except BaseException:
             self.close()
             raise
-        timeout = self.client.timeout
-        self._limit = config.connect_timeout + timeout
+
+    def _granted(self, timeout: float) -> None:
+        """The servers keep the session for that long; another server may say otherwise."""
+        self._limit = self._connect_timeout + timeout
         self._patience = 2 * timeout  # the timeout and two ticks, of which a session has at least 2
         self.traits = Traits(
             delivery="push",
             clock="server",
             detection=2 * timeout,
+            lease=timeout,
             staleness=timeout * 2 / 3,
             metadata_bytes=METADATA_BYTES,
             cell_bytes=CELL_BYTES,
@@ -156,68 +153,41 @@ class ZooKeeperMembership(Membership):
         await asyncio.shield(self._release(registration.path, life))
 
     def members(self, group: str) -> View:
-        path = group_path(self.namespace, check_name("group", group))
-
-        async def read() -> View:
-            _, found = await asyncio.gather(
-                self.client.ask(sync(path)), self.client.ask(children(path))
-            )
-            segments = found or ()
-            members: dict[str, Member] = {}
-            for start in range(0, len(segments), BATCH):
-                chunk = segments[start : start + BATCH]
-                nodes = await self._read([f"{path}/{segment}" for segment in chunk])
-                for segment, node in zip(chunk, nodes, strict=True):
-                    if (member := member_of(group, segment, node)) is not None:
-                        members[member.name] = member
-            return View(group, MappingProxyType(members))
-
-        return self.run(lambda: self.persist(read))
-
-    async def _read(self, paths: Sequence[str]) -> Sequence[Node | None]:
-        if self.client.recent:
-            try:
-                return await self.client.ask(get_all(paths))
-            except Unimplemented:
-                self.client.recent = False
-        return await asyncio.gather(*(self.client.ask(get(path)) for path in paths))
+        check_name("group", group)
+        return self._persist(lambda: groups.read_members(self.client, self.namespace, group))
 
     def member(self, group: str, name: str) -> Member | None:
         check_name("group", group)
         check_name("member", name)
-        path = member_path(self.namespace, group, name)
-
-        async def read() -> Member | None:
-            _, node = await asyncio.gather(self.client.ask(sync(path)), self.client.ask(get(path)))
-            return member_of(group, path.rpartition("/")[2], node)
-
-        return self.run(lambda: self.persist(read))
+        return self._persist(lambda: groups.read_member(self.client, self.namespace, group, name))
 
     def groups(self) -> tuple[str, ...]:
-        path = groups_path(self.namespace)
+        return self._persist(lambda: groups.read_groups(self.client, self.namespace))
 
-        async def read() -> tuple[str, ...]:
-            _, found = await asyncio.gather(
-                self.client.ask(sync(path)), self.client.ask(children(path))
-            )
-            segments = found or ()
-            stats = await asyncio.gather(
-                *(self.client.ask(exists(f"{path}/{segment}")) for segment in segments)
-            )
-            names = [
-                unescape(segment)
-                for segment, stat in zip(segments, stats, strict=True)
-                if stat is not None and stat.children
-            ]
-            return tuple(sorted(name for name in names if name is not None))
+    # --- maintenance
 
-        return self.run(lambda: self.persist(read))
+    def force_down(self, group: str, name: str, reason: str = "") -> None:
+        check_name("group", group)
+        check_name("member", name)
+        data = reason.encode()
+        if len(data) > METADATA_BYTES:
+            raise InvalidValue(f"the reason takes {len(data)} bytes: at most {METADATA_BYTES} fit")
+        self._persist(lambda: groups.force_down(self.client, self.namespace, group, name, data))
+
+    def lift(self, group: str, name: str) -> None:
+        check_name("group", group)
+        check_name("member", name)
+        self._persist(lambda: groups.lift(self.client, self.namespace, group, name))
+
+    def forced_down(self, group: str) -> Mapping[str, str]:
+        check_name("group", group)
+        return self._persist(lambda: groups.read_forced_down(self.client, self.namespace, group))
 
     # --- watches and cells
 
     def watch(self, group: str, *, limit: int = 100_000) -> Feed:
         check_name("group", group)
-        feed = Feed(group, self._forget_feed, limit=limit)
+        feed = Feed(group, self._forget_feed, limit=limit, mass_loss=self._mass_loss)
 
         async def follow() -> None:
             follower = self._followers.get(group)
@@ -281,8 +251,11 @@ class ZooKeeperMembership(Membership):
         self._check_open()
         return self._thread.run(bounded)
 
+    def _persist(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self.run(lambda: self.persist(work))
+
     async def persist(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Repeat it after each loss of the connection: for what changes nothing."""
+        """Repeat it after each loss of the connection: for what may be done twice."""
         while True:
             await self.client.connected()
             try:
@@ -304,6 +277,8 @@ class ZooKeeperMembership(Membership):
 
     def link_changed(self, link: Link) -> None:
         """See `client.Owner`."""
+        if link is Link.CONNECTED:
+            self._granted(self.client.timeout)
         for follower in self._followers.values():
             follower.link_changed(link)
         if link is Link.EXPIRED:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from membership.api import Cell, Fence
-from membership.backends.zookeeper.client import Client
+from membership.api import Cell, Condition, Fence
+from membership.backends.zookeeper.client import RETRY, Client, logger
 from membership.backends.zookeeper.operations import (
-    BadVersion,
     Lost,
     NodeExists,
     NoNode,
+    Refused,
     check_part,
     create_part,
+    creates,
     delete_part,
     exists,
     get,
@@ -22,10 +24,10 @@ from membership.backends.zookeeper.operations import (
     transaction,
     write_part,
 )
-from membership.backends.zookeeper.paths import cell_path
+from membership.backends.zookeeper.paths import Acl, cell_path, marker_path, member_path
 from membership.backends.zookeeper.registration import make_ancestors
 from membership.encoding import check_name
-from membership.errors import Conflict, InvalidValue
+from membership.errors import Conflict, InvalidValue, MembershipError
 from membership.feed import CellFeed
 from membership.model import CellState
 
@@ -64,46 +66,78 @@ class ZooKeeperCell(Cell):
 
         return self._host.run(lambda: self._host.persist(read))
 
-    def compare_and_set(
-        self, value: bytes, version: int, *, under: Fence | None = None
-    ) -> CellState:
+    def compare_and_set(self, value: bytes, version: int, *under: Condition) -> CellState:
+        """See `membership.Cell`.
+
+        Each condition on something that isn't there costs the watches of that path two events,
+        for nothing but its creation and deletion in one transaction can show its absence.
+        """
         if len(value) > CELL_BYTES:
             raise InvalidValue(f"the value has {len(value)} bytes: a cell holds {CELL_BYTES}")
-        parts = []
-        condition = f"cell {self.name!r} isn't at {version}"
-        if under is not None:
-            check_name("cell", under.cell)
-            parts += _still(cell_path(self._host.namespace, under.cell), under.version)
-            condition += f", or fence {under.cell!r} isn't at {under.version}"
+        steps = [self._condition(condition) for condition in under]
+        conflict = f"cell {self.name!r} isn't at {version}"
         if version:
-            parts.append(write_part(self._path, bytes(value), version - 1))
+            part = write_part(self._path, bytes(value), version - 1)
         else:
-            parts.append(create_part(self._path, bytes(value)))
-        self._host.run(lambda: self._commit(parts, condition))
+            part = create_part(self._path, bytes(value), self._host.client.rights)
+        steps.append(_Step((part,), conflict))
+        self._host.run(lambda: self._commit(steps))
         return CellState(bytes(value), version + 1)
 
-    async def _commit(self, parts: list[Any], condition: str) -> None:
+    def _condition(self, condition: Condition) -> _Step:
+        namespace, rights = self._host.namespace, self._host.client.rights
+        if isinstance(condition, Fence):
+            path = cell_path(namespace, check_name("cell", condition.cell))
+            conflict = f"fence {condition.cell!r} isn't at {condition.version}"
+            if condition.version:
+                return _Step((check_part(path, condition.version - 1),), conflict)
+            return _Step(_nothing_at(path, rights), conflict)
+        group, name = check_name("group", condition.group), check_name("member", condition.name)
+        return _Step(
+            _nothing_at(member_path(namespace, group, name), rights),
+            f"{name!r} is a live member of {group!r}",
+            otherwise=check_part(marker_path(namespace, group, name)),
+        )
+
+    async def _commit(self, steps: list[_Step]) -> None:
+        """Do all of it or nothing. Raises: Conflict, Lost."""
         client = self._host.client
-        await client.connected()
-        try:
-            try:
-                await client.ask(transaction(*parts))
-            except NoNode:  # the cell, the fence, or no more than the node above them
-                await make_ancestors(client, self._path)
-                await client.ask(transaction(*parts))
-        except (NoNode, NodeExists, BadVersion) as error:
-            raise Conflict(condition) from error
+        made: set[str] = set()
+        while True:
+            parts = [(part, number) for number, step in enumerate(steps) for part in step.parts]
+            await client.connected()
+            failed = await client.ask(transaction(*(part for part, _ in parts)))
+            if failed is None:
+                return
+            part, number = parts[failed.part]
+            step = steps[number]
+            if isinstance(failed.error, NoNode) and creates(part) and part.path not in made:
+                made.add(part.path)
+                await make_ancestors(client, part.path)
+            elif isinstance(failed.error, NodeExists) and step.otherwise is not None:
+                steps[number] = _Step((step.otherwise,), step.conflict)
+            elif isinstance(failed.error, Refused):
+                raise Conflict(step.conflict) from failed.error
+            else:
+                raise failed.error
 
     def watch(self) -> CellFeed:
         return self._host.follow(self._path)
 
 
-def _still(path: str, version: int) -> list[Any]:
-    """The parts of a transaction that fail unless the cell there is at that version."""
-    if version:
-        return [check_part(path, version - 1)]
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Parts of a transaction that belong together, and what it means that one is refused."""
+
+    parts: tuple[Any, ...]
+    conflict: str
+    otherwise: Any = None
+    """In their place where they find a node that they need not to be there."""
+
+
+def _nothing_at(path: str, rights: tuple[Acl, ...]) -> tuple[Any, ...]:
     # ZooKeeper can't check that there is nothing; but only where there is nothing can one create
-    return [create_part(path, b""), delete_part(path)]
+    return create_part(path, b"", rights), delete_part(path)
 
 
 async def read_cell(client: Client, path: str, *, watch: bool = False) -> CellState:
@@ -124,5 +158,9 @@ async def follow_cell(client: Client, path: str, feed: CellFeed) -> None:
             try:
                 feed.put(await read_cell(client, path, watch=True))
             except Lost:
+                continue
+            except MembershipError as error:  # waiting may mend it: rights that were taken away
+                logger.warning("%s can't be read, trying again: %s", path, error)
+                await asyncio.sleep(RETRY)
                 continue
             await stirred.wait()

@@ -24,7 +24,7 @@ from kazoo.retry import KazooRetry
 
 from membership.backends.zookeeper.connection import Connection, Handler
 from membership.backends.zookeeper.operations import Lost, Operation
-from membership.backends.zookeeper.paths import Address, parent
+from membership.backends.zookeeper.paths import Address, parent, rights
 from membership.config import ZooKeeperConfig
 from membership.liveness import lease_deadline
 
@@ -33,7 +33,12 @@ OnChange = Callable[["Change", str], None]
 
 logger = logging.getLogger("membership.zookeeper")
 logger.addHandler(logging.NullHandler())  # a library is silent unless somebody listens
+_kazoo_logger = logger.getChild("kazoo")
+# below that it spells requests out, with the password of a user and of the session
+_kazoo_logger.addFilter(lambda record: record.levelno >= logging.INFO)
 
+RETRY = 1.0
+"""Seconds until what the servers refused is tried again, where time may mend it."""
 _CUT_EVERY = 0.05
 
 
@@ -105,6 +110,8 @@ class Client:
         """Replaced whole, so that any thread may read it."""
         self.timeout = config.session_timeout
         """The session's, in s: what we ask for, then what the server granted."""
+        self.rights = rights(config.digest, world_readable=config.world_readable)
+        """What each node of ours is created with."""
         self._drift = config.drift
         self._loop = loop
         self._owner = owner
@@ -119,12 +126,14 @@ class Client:
                 f"{host}:{port}" for host, (_, port) in zip(hosts, address.hosts, strict=True)
             ),
             timeout=config.session_timeout,
-            handler=Handler(len(hosts)),
+            handler=Handler(len(hosts), config.tls),
             connection_retry=KazooRetry(max_tries=-1, delay=0.1, max_delay=0.7),
-            logger=logger,
+            auth_data=config.digest and [("digest", config.digest)],
+            use_ssl=config.tls is not None,
+            logger=_kazoo_logger,
         )
         self._connection = self._kazoo._connection = Connection(
-            self._kazoo, self._kazoo._conn_retry.copy(), logger=logger, reports=self
+            self._kazoo, self._kazoo._conn_retry.copy(), logger=_kazoo_logger, reports=self
         )
         self._kazoo.add_listener(self._kazoo_changed)
         self._kazoo.start_async()
@@ -145,6 +154,11 @@ class Client:
         except OSError:
             return None
         return f"{host}:{port}" if host else None
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why the last attempt to connect failed, if it did."""
+        return self._connection.refusal
 
     async def connected(self) -> None:
         """Wait for a session with a connection."""

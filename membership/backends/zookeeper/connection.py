@@ -2,18 +2,21 @@
 
 kazoo 2.10 and 2.11 don't show when pings and requests were sent and answered, and don't know
 persistent watches. The subclass here overrides five methods; four of them call the original.
+TLS is ours: kazoo reads the certificates anew for each attempt, can't check before 2.11 whose
+certificate a server shows, and leaves what the TLS layer has read ahead lying until more comes.
 """
 
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kazoo.exceptions import EXCEPTIONS, NoNodeError
+from kazoo.exceptions import EXCEPTIONS, AuthFailedError, ConnectionDropped, NoNodeError
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import PING_XID, ConnectionHandler
 from kazoo.protocol.serialization import (
@@ -25,6 +28,9 @@ from kazoo.protocol.serialization import (
     stat_struct,
     write_string,
 )
+
+from membership.config import Tls
+from membership.errors import InvalidValue
 
 
 class Reports(Protocol):
@@ -49,6 +55,8 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     def __init__(self, *args: Any, reports: Reports, **options: Any) -> None:
         super().__init__(*args, **options)
         self._reports = reports
+        self.refusal: Exception | None = None
+        """Why the last attempt to connect failed, if it did."""
         self._unanswered: deque[float] = deque()
         self._ping: tuple[float, float] | None = None  # sent and not answered; when, and how late
         self._ping_period = 0.0
@@ -67,12 +75,23 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         """Break the TCP connection, if there is one; from any thread."""
         if self._socket is not None:
             with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                # the plain socket's: TLS would go on unencrypted for whoever reads meanwhile
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _connect(self, host: str, hostip: str, port: int) -> Any:
         self._forget()
+        self.handler.host = host  # kazoo 2.10 doesn't pass it on
         sent = time.monotonic()
-        timeouts = super()._connect(host, hostip, port)
+        try:
+            timeouts = super()._connect(host, hostip, port)
+        except AuthFailedError as error:  # kazoo would give up for good
+            self.refusal = ConnectionDropped("the server doesn't take this kind of credentials")
+            raise self.refusal from error
+        except Exception as error:
+            # behind kazoo's own error, which may say no more than "None"
+            self.refusal = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise
+        self.refusal = None
         self._forget()
         self._last_sent = time.monotonic()
         timeout = round(timeouts[0] * 1.5) / 1000  # kazoo's read timeout is 2/3 of the session's
@@ -102,6 +121,9 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
         return response
 
     def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
+        pending = self.client._pending
+        if not pending or pending[0][2] != header.xid:  # kazoo's thread would end over it
+            raise ConnectionDropped("an answer came that nothing was asked for")
         sent = self._unanswered.popleft()
         response = super()._read_response(header, buffer, offset)
         self._reports.answered(sent)
@@ -114,17 +136,47 @@ class Connection(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
 
 
 class Handler(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
-    """kazoo's threads, with a bound on what one unreachable server may cost.
+    """kazoo's threads, with a bound on what one unreachable server may cost, and with our TLS.
 
     kazoo would wait a whole session timeout for each, and lose the session over it.
     """
 
-    def __init__(self, servers: int) -> None:
+    def __init__(self, servers: int, tls: Tls | None) -> None:
         super().__init__()
+        self.host = ""
+        """The name of the server that is being connected to, for TLS to check."""
         self._servers = servers
+        self._context = None if tls is None else _context(tls)
 
-    def create_connection(self, *args: Any, timeout: float, **options: Any) -> Any:
-        return super().create_connection(*args, timeout=timeout / (self._servers + 1), **options)
+    def create_connection(self, address: Any, timeout: float, **_: Any) -> Any:
+        bound = timeout / (self._servers + 1)
+        connection = super().create_connection(address, timeout=bound)
+        if self._context is None:
+            return connection
+        try:
+            return self._context.wrap_socket(connection, server_hostname=self.host)
+        except BaseException:
+            connection.close()
+            raise
+
+    def select(self, reads: Any, writes: Any, errors: Any, timeout: float | None = None) -> Any:
+        decrypted = [one for one in reads if isinstance(one, ssl.SSLSocket) and one.pending()]
+        if not decrypted:
+            return super().select(reads, writes, errors, timeout)
+        readable, writable, broken = super().select(reads, writes, errors, 0.0)
+        return [*{*decrypted, *readable}], writable, broken
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Raises: InvalidValue."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            # with no password an encrypted key would ask on the terminal
+            context.load_cert_chain(tls.certificate, tls.key, password="")
+    except OSError as error:
+        raise InvalidValue(f"{tls} can't be used: {error}") from error
+    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +188,10 @@ class Watching:
     @property
     def type(self) -> int:
         return int(self.read.type)
+
+    @property
+    def path(self) -> str:
+        return str(self.read.path)
 
     def serialize(self) -> bytes:
         return bytes(self.read._replace(watcher=True).serialize())

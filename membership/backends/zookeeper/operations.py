@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
     KazooException,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     RolledBackError,
@@ -21,19 +23,20 @@ from kazoo.exceptions import (
 from kazoo.protocol import serialization as wire
 from kazoo.security import Id
 
-from membership.backends.zookeeper import paths
 from membership.backends.zookeeper.connection import (
     AddWatch,
     MultiRead,
     RemoveWatches,
     Watching,
 )
+from membership.backends.zookeeper.paths import Acl
 from membership.errors import MembershipError
 
 T = TypeVar("T")
 
-_ACL = [wire.ACL(paths.ACL.permissions, Id(paths.ACL.scheme, paths.ACL.identity))]
 _EPHEMERAL = 1
+ANY = -1
+"""In place of a version: whichever it is."""
 
 
 class Lost(Exception):
@@ -69,13 +72,18 @@ _TRANSLATIONS: tuple[tuple[tuple[type[Exception], ...], type[Exception]], ...] =
 )
 
 
-def _translate(error: Exception) -> Exception:
+def _translate(error: Exception, request: Any) -> Exception:
+    what = getattr(request, "path", "a transaction")
     for theirs, ours in _TRANSLATIONS:
         if isinstance(error, theirs):
             found = ours()
             break
     else:
-        found = MembershipError(f"ZooKeeper refuses: {type(error).__name__}")
+        if isinstance(error, NoAuthError):
+            why = "this connection's identity has no right to it"
+        else:
+            why = "see the cause"
+        found = MembershipError(f"ZooKeeper refuses {what} ({type(error).__name__}): {why}")
     found.__cause__ = error
     return found
 
@@ -118,21 +126,21 @@ class Operation(Generic[T]):
                 error = found
         elif self.optional and isinstance(error, NoNodeError):
             return cast(T, None)
-        return _translate(error)
+        return _translate(error, self.request)
 
 
-def create(path: str, data: bytes, *, ephemeral: bool) -> Operation[Stat]:
+def create(path: str, data: bytes, rights: tuple[Acl, ...], *, ephemeral: bool) -> Operation[Stat]:
     """Raises: NoNode (no parent), NodeExists."""
-    request = wire.Create2(path, data, _ACL, _EPHEMERAL if ephemeral else 0)
+    request = wire.Create2(path, data, _acl(rights), _EPHEMERAL if ephemeral else 0)
     return Operation(request, lambda answer: _stat(answer[1]))
 
 
-def write(path: str, data: bytes, version: int) -> Operation[Stat]:
+def write(path: str, data: bytes, version: int = ANY) -> Operation[Stat]:
     """Raises: NoNode, BadVersion."""
     return Operation(wire.SetData(path, data, version), _stat)
 
 
-def delete(path: str, version: int) -> Operation[None]:
+def delete(path: str, version: int = ANY) -> Operation[None]:
     """Raises: NoNode, BadVersion."""
     return Operation(wire.Delete(path, version), _nothing)
 
@@ -185,17 +193,30 @@ def remove_watches(path: str) -> Operation[None]:
     return Operation(RemoveWatches(path), _nothing)
 
 
-def transaction(*parts: Any) -> Operation[None]:
-    """All parts or none, in order. Raises: what the first part that failed would have raised."""
-    return Operation(wire.Transaction(parts), _all_done)
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Which part of a transaction failed, counted from 0, and how."""
+
+    part: int
+    error: Exception
 
 
-def check_part(path: str, version: int) -> Any:
+def transaction(*parts: Any) -> Operation[Failed | None]:
+    """All parts or none, in order; the answer is the first part that failed."""
+    return Operation(wire.Transaction(parts), lambda results: _first_failure(parts, results))
+
+
+def check_part(path: str, version: int = ANY) -> Any:
     return wire.CheckVersion(path, version)
 
 
-def create_part(path: str, data: bytes) -> Any:
-    return wire.Create(path, data, _ACL, 0)
+def create_part(path: str, data: bytes, rights: tuple[Acl, ...]) -> Any:
+    return wire.Create(path, data, _acl(rights), 0)
+
+
+def creates(part: Any) -> bool:
+    """Whether it is a `create_part`."""
+    return isinstance(part, wire.Create)
 
 
 def write_part(path: str, data: bytes, version: int) -> Any:
@@ -203,7 +224,12 @@ def write_part(path: str, data: bytes, version: int) -> Any:
 
 
 def delete_part(path: str) -> Any:
-    return wire.Delete(path, -1)
+    return wire.Delete(path, ANY)
+
+
+@cache
+def _acl(rights: tuple[Acl, ...]) -> list[Any]:
+    return [wire.ACL(one.permissions, Id(one.scheme, one.identity)) for one in rights]
 
 
 def _node(answer: Any) -> Node:
@@ -219,9 +245,10 @@ def _nothing(_: object) -> None:
     return None
 
 
-def _all_done(results: Sequence[object]) -> None:
-    for result in results:
+def _first_failure(parts: Sequence[Any], results: Sequence[object]) -> Failed | None:
+    for number, result in enumerate(results):
         if isinstance(result, Exception) and not isinstance(
             result, (RolledBackError, RuntimeInconsistency)
         ):
-            raise result
+            return Failed(number, _translate(result, parts[number]))
+    return None

@@ -1,14 +1,19 @@
 """Where things lie on a ZooKeeper server, and under which rights. Pure: no driver, no I/O.
 
     /<namespace>/groups/<group>/<member>    ephemeral; its data are the metadata's JSON
+    /<namespace>/groups/<group>/!<member>   persistent: forced down; its data are the reason
     /<namespace>/cells/<cell>               persistent; its data are the cell's value
 
-Names are percent-escaped, so that each has one path and each path one name.
+Names are percent-escaped, so that each has one path and each path one name; no escaped name begins
+with an exclamation mark.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from collections.abc import Iterable
+from hashlib import sha1
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -26,7 +31,21 @@ class Acl(NamedTuple):
 
 
 ACL = Acl(31, "world", "anyone")
-"""What every node of ours is created with: all rights for everybody."""
+"""All rights for everybody: what nodes are created with on a connection without an identity."""
+_READABLE = Acl(1, "world", "anyone")
+
+
+def rights(digest: str | None, *, world_readable: bool) -> tuple[Acl, ...]:
+    """What every node of a connection is created with. ``digest`` is ``user:password``.
+
+    What comes out holds no password, only the hash that ZooKeeper keeps.
+    """
+    if digest is None:
+        return (ACL,)
+    user = digest.partition(":")[0]
+    hashed = b64encode(sha1(digest.encode()).digest()).decode()  # noqa: S324  ZooKeeper's choice
+    owner = Acl(31, "digest", f"{user}:{hashed}")
+    return (owner, _READABLE) if world_readable else (owner,)
 
 
 class Address(NamedTuple):
@@ -37,13 +56,22 @@ class Address(NamedTuple):
 
 
 _SHAPE = "zookeeper://host:port,host:port/namespace"
+_MARK = "!"
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]+")
 
 
 def parse(url: str) -> Address:
-    """Take the URL apart. Raises: InvalidValue, without repeating what may be a secret."""
+    """Take the URL apart. Raises: InvalidValue, without repeating what may be a secret.
+
+    A URL is there to be shown, so one with a user and a password is refused: they belong in
+    `ZooKeeperConfig.digest`.
+    """
     parts = urlsplit(url)
-    if parts.scheme != "zookeeper" or "@" in parts.netloc or parts.query or parts.fragment:
+    if "@" in parts.netloc:
+        raise InvalidValue(
+            f"credentials go into ZooKeeperConfig(digest=...), not into the URL: {_SHAPE}"
+        )
+    if parts.scheme != "zookeeper" or parts.query or parts.fragment:
         raise InvalidValue(f"the URL has to be of the form {_SHAPE}")
     namespace = parts.path.strip("/")
     segments = namespace.split("/")
@@ -92,6 +120,23 @@ def group_path(namespace: str, group: str) -> str:
 
 def member_path(namespace: str, group: str, name: str) -> str:
     return f"{group_path(namespace, group)}/{escape(name)}"
+
+
+def marker_path(namespace: str, group: str, name: str) -> str:
+    """Where it is noted that the name is forced down."""
+    return f"{group_path(namespace, group)}/{_MARK}{escape(name)}"
+
+
+def split_marked(segments: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Of what is below a group: the segments that may be members', and those forced down.
+
+    The latter come without their mark, whether or not there is a member.
+    """
+    unmarked: set[str] = set()
+    marked: set[str] = set()
+    for segment in segments:
+        (marked if segment.startswith(_MARK) else unmarked).add(segment.removeprefix(_MARK))
+    return unmarked, marked
 
 
 def cell_path(namespace: str, cell: str) -> str:

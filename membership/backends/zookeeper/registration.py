@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from membership.api import Callback, Registration
-from membership.backends.zookeeper.client import Client
+from membership.backends.zookeeper.client import RETRY, Client, logger
 from membership.backends.zookeeper.operations import (
     BadVersion,
     Lost,
@@ -24,7 +24,7 @@ from membership.backends.zookeeper.operations import (
 )
 from membership.backends.zookeeper.paths import ancestors
 from membership.encoding import decode_metadata, encode_metadata
-from membership.errors import NameTaken, NotAMember
+from membership.errors import MembershipError, NameTaken, NotAMember
 from membership.model import Metadata
 
 T = TypeVar("T")
@@ -181,7 +181,9 @@ class ZooKeeperRegistration(Registration):
         data = self._wanted
         while True:
             try:
-                stat = await self._client.ask(create(self.path, data, ephemeral=True))
+                stat = await self._client.ask(
+                    create(self.path, data, self._client.rights, ephemeral=True)
+                )
             except NoNode:
                 await make_ancestors(self._client, self.path)
             except NodeExists:
@@ -206,22 +208,30 @@ class ZooKeeperRegistration(Registration):
         with self._client.stirring(self.path) as stirred:
             while True:
                 stirred.clear()
-                if self._life is None:
-                    await self.establish(None)
-                    self._host.notify(self._on_rejoined, self)
-                await self._client.connected()
-                if self._life is None:  # the session that came back is another one
-                    continue
                 try:
+                    if self._life is None:
+                        await self.establish(None)
+                        self._host.notify(self._on_rejoined, self)
+                    await self._client.connected()
+                    if self._life is None:  # the session that came back is another one
+                        continue
                     stat = await self._client.ask(exists(self.path, watch=True))
                     if self._life is not None and stat is not None:
                         await self._write()
                 except Lost:
                     continue
+                except MembershipError as error:
+                    await self._put_off(error)
+                    continue
                 if self._life is None or stat is None or stat.created != self._life.token:
                     self.lose()
                 else:
                     await stirred.wait()
+
+    async def _put_off(self, error: MembershipError) -> None:
+        """Something that waiting may mend, such as rights that somebody has taken away."""
+        logger.warning("%r can't be kept in %r, trying again: %s", self.name, self.group, error)
+        await asyncio.sleep(RETRY)
 
     async def _write(self) -> None:
         """Bring the node's data up to what is wanted, if there is a life to bring it to."""
@@ -251,10 +261,14 @@ class ZooKeeperRegistration(Registration):
 
 async def make_ancestors(client: Client, path: str) -> None:
     """Make the nodes above the path, where they are missing. Raises: Lost."""
-    steps = [client.ask(create(step, b"", ephemeral=False)) for step in ancestors(path)]
-    for outcome in await asyncio.gather(*steps, return_exceptions=True):
-        if isinstance(outcome, BaseException) and not isinstance(outcome, NodeExists):
-            raise outcome
+    steps = [
+        client.ask(create(step, b"", client.rights, ephemeral=False)) for step in ancestors(path)
+    ]
+    outcomes = await asyncio.gather(*steps, return_exceptions=True)
+    # what stands above needs no right to be made, and refuses first
+    failures = [one for one in outcomes if isinstance(one, BaseException)]
+    if isinstance(outcomes[-1], BaseException) and not isinstance(outcomes[-1], NodeExists):
+        raise next(one for one in failures if not isinstance(one, NodeExists))
 
 
 async def give_up(client: Client, path: str, life: Life | None) -> None:

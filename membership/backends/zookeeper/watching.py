@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from membership.backends.zookeeper.client import Change, Client, Link, logger
+from membership.backends.zookeeper.client import RETRY, Change, Client, Link, logger
 from membership.backends.zookeeper.operations import (
     Lost,
     Node,
@@ -23,7 +23,7 @@ from membership.backends.zookeeper.operations import (
     remove_watches,
     sync,
 )
-from membership.backends.zookeeper.paths import unescape
+from membership.backends.zookeeper.paths import split_marked, unescape
 from membership.encoding import decode_metadata
 from membership.feed import Feed
 from membership.model import Freshness, Member
@@ -36,7 +36,6 @@ BATCH = 200
 IN_FLIGHT = 2 * BATCH
 """Members whose reads are sent ahead of the answers, which keeps the server busy."""
 
-_RETRY = 1.0
 _FRESHNESS = {
     Link.SUSPENDED: Freshness.STALE,
     Link.OVERDUE: Freshness.DISCONNECTED,
@@ -59,7 +58,8 @@ class Follower:
     meanwhile is told by the watch and goes into the same picture, which reaches the feeds whole
     once the round is complete, and change by change from then on. Everything here is a plain
     callback, so each answer is the newest state at its place in the stream (see `client`), and
-    neither versions nor the order of reads need a look.
+    neither versions nor the order of reads need a look. Who is forced down stays in the picture,
+    and is kept from the feeds.
 
     On recent servers one persistent watch tells of everything below the group. On others there is
     a one-shot watch of the list and one of each member's data, set anew by each read.
@@ -71,17 +71,22 @@ class Follower:
         self._path = path
         self._feeds: dict[Feed, bool] = {}  # whether it has had its first picture
         self._picture: dict[str, Member] = {}  # by path segment
+        self._forced: set[str] = set()  # segments of those forced down
         self._wanted: dict[str, None] = {}  # segments to be read, in order
         self._flying: set[str] = set()
         self._round = 0
         self._listing = False
         self._live = False
         self._complete = asyncio.Event()
+        self._failure: Exception | None = None  # why the last round broke off
         client.listen(path, self._changed)
         self._begin()
 
     async def add(self, feed: Feed) -> None:
-        """Feed it from now on; return once it knows all that was so before the call."""
+        """Feed it from now on; return once it knows all that was so before the call.
+
+        Raises: MembershipError where the group can't be read.
+        """
         self._feeds[feed] = False
         if self._live:
             self._show(feed)
@@ -92,7 +97,10 @@ class Follower:
             except Lost:
                 continue
             await self._complete.wait()
-            return
+            if self._failure is not None:
+                raise self._failure
+            if self._live:
+                return
 
     def remove(self, feed: Feed) -> bool:
         """Whether it was the last one; then the follower has ended."""
@@ -137,6 +145,8 @@ class Follower:
         self._round += 1
         self._live = False
         self._picture.clear()
+        self._forced.clear()
+        self._failure = None
         self._wanted.clear()
         self._flying.clear()
         if self._client.recent:
@@ -175,9 +185,12 @@ class Follower:
         self._listing = False
         if outcome is None and not self._client.recent:
             self._tell(exists(self._path, watch=True), self._awaited)
-        present = set(outcome or ())
+        present, forced = split_marked(outcome or ())
         for segment in self._picture.keys() - present:
             self._gone(segment)
+        changed, self._forced = forced ^ self._forced, forced
+        for segment in changed:
+            self._tell_feeds(segment)
         for segment in present - self._picture.keys() - self._flying:
             self._wanted[segment] = None
         self._read_on()
@@ -220,16 +233,24 @@ class Follower:
                 self._gone(segment)
             else:
                 self._picture[segment] = member
-                if self._live:
-                    for feed in self._feeds:
-                        feed.put(member)
+                self._tell_feeds(segment)
         self._read_on()
 
     def _gone(self, segment: str) -> None:
-        member = self._picture.pop(segment, None)
-        if member is not None and self._live:
-            for feed in self._feeds:
-                feed.remove(member.name)
+        if self._picture.pop(segment, None) is not None:
+            self._tell_feeds(segment)
+
+    def _tell_feeds(self, segment: str) -> None:
+        """How it stands with that one, where the feeds are past their first picture."""
+        name = unescape(segment)
+        if not self._live or name is None:
+            return
+        member = None if segment in self._forced else self._picture.get(segment)
+        for feed in self._feeds:
+            if member is None:
+                feed.remove(name)
+            else:
+                feed.put(member)
 
     def _show_all(self) -> None:
         if not self._live:
@@ -239,14 +260,17 @@ class Follower:
         self._complete.set()
 
     def _show(self, feed: Feed) -> None:
-        feed.replace(self._picture.values(), gap=self._feeds[feed])
+        visible = [m for segment, m in self._picture.items() if segment not in self._forced]
+        feed.replace(visible, gap=self._feeds[feed])
         self._feeds[feed] = True
 
     def _fail(self, error: Exception) -> None:
         """Something that waiting may mend, such as rights that somebody has taken away."""
         logger.warning("the group %r can't be read, trying again: %s", self.group, error)
+        self._failure = error
+        self._complete.set()  # whoever waits for the group hears of it; others go on
         self.link_changed(Link.SUSPENDED)
-        asyncio.get_running_loop().call_later(_RETRY, self._begin_again, self._round)
+        asyncio.get_running_loop().call_later(RETRY, self._begin_again, self._round)
 
     def _begin_again(self, failed_in: int) -> None:
         if failed_in == self._round:
@@ -260,7 +284,14 @@ class Follower:
                 self._list()
             return
         segment = path.rpartition("/")[2]
-        if change is Change.DELETED:
+        _, forced = split_marked([segment])
+        if forced:
+            if change is Change.DELETED:
+                self._forced -= forced
+            else:
+                self._forced |= forced
+            self._tell_feeds(*forced)
+        elif change is Change.DELETED:
             self._wanted.pop(segment, None)
             self._gone(segment)
         else:
