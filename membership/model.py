@@ -76,6 +76,7 @@ class EventKind(StrEnum):
     """What a `MemberEvent` tells."""
 
     JOINED = "joined"
+    """The token may be one that has left: lifted again, or called dead and found alive."""
     LEFT = "left"
     UPDATED = "updated"
     RESYNCED = "resynced"
