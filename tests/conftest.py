@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def _servers(spec: ServerSpec) -> Iterator[Deployment]:
+def servers(spec: ServerSpec) -> Iterator[Deployment]:
     """Servers on this machine; without their binaries the test fails in CI and skips elsewhere."""
     if lacks := missing(spec, "local"):
         message = "\n".join(map(str, lacks))
@@ -34,14 +34,14 @@ def _fresh(deployment: Deployment) -> str:
 @pytest.fixture(scope="session")
 def zookeeper() -> Iterator[Deployment]:
     """One server, for tests that leave it in peace."""
-    with _servers(ServerSpec("zookeeper", tick=0.5)) as deployment:
+    with servers(ServerSpec("zookeeper", tick=0.5)) as deployment:
         yield deployment
 
 
 @pytest.fixture(scope="session")
 def zookeeper_ensemble() -> Iterator[Deployment]:
     """Three servers, for tests that leave them in peace."""
-    with _servers(ServerSpec("zookeeper", servers=3, tick=0.5)) as deployment:
+    with servers(ServerSpec("zookeeper", servers=3, tick=0.5)) as deployment:
         yield deployment
 
 
@@ -60,14 +60,14 @@ def zookeeper_ensemble_url(zookeeper_ensemble: Deployment) -> str:
 @pytest.fixture
 def mortal_zookeeper() -> Iterator[Deployment]:
     """One server that this test alone uses, and may freeze or kill."""
-    with _servers(ServerSpec("zookeeper", tick=0.5)) as deployment:
+    with servers(ServerSpec("zookeeper", tick=0.5)) as deployment:
         yield deployment
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Deployment]:
     """One PostgreSQL server, for tests that leave it in peace."""
-    with _servers(ServerSpec("sql")) as deployment:
+    with servers(ServerSpec("sql")) as deployment:
         yield deployment
 
 
@@ -98,12 +98,12 @@ def postgres_url(_postgres_database: str) -> str:
 @pytest.fixture
 def mortal_postgres() -> Iterator[Deployment]:
     """One PostgreSQL server that this test alone uses, and may freeze or kill."""
-    with _servers(ServerSpec("sql")) as deployment:
+    with servers(ServerSpec("sql")) as deployment:
         yield deployment
 
 
 @pytest.fixture
 def mortal_ensemble() -> Iterator[Deployment]:
     """Three servers that this test alone uses, and may freeze or kill."""
-    with _servers(ServerSpec("zookeeper", servers=3, tick=0.5)) as deployment:
+    with servers(ServerSpec("zookeeper", servers=3, tick=0.5)) as deployment:
         yield deployment

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from bench.engines.live.provision import Deployment, ServerSpec
-from tests.conftest import _servers
+from tests.conftest import servers
 
 
 @pytest.fixture
 def own_zookeeper() -> Iterator[Deployment]:
     """One server with the ticks of a scenario, for this comparison alone."""
-    with _servers(ServerSpec("zookeeper", tick=2.0)) as deployment:
+    with servers(ServerSpec("zookeeper", tick=2.0)) as deployment:
         yield deployment

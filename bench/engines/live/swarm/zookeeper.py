@@ -15,12 +15,15 @@ from typing import cast
 from bench.engines.live.swarm import jute
 from bench.engines.live.swarm.service import Service, ServiceShard, Station
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
+from bench.engines.live.swarm.slots import SLOT, Slots
 from membership import ZooKeeperConfig
 from membership.backends.zookeeper import paths
 from membership.encoding import encode_metadata
 
 RETRY_SECONDS = (0.1, 0.7)
 """The shortest and the longest pause between two rounds over the servers, as the library has it."""
+
+LONGEST_JITTER = 0.4
 
 
 class Gone(ConnectionError):
@@ -124,8 +127,10 @@ class _Session(Service):
         path: str,
         hosts: Sequence[tuple[str, int]],
         timeout: float,
+        slots: Slots,
     ) -> None:
         super().__init__(station, name)
+        self._slots = slots
         self._path = path
         self._hosts = list(hosts)
         self._asked_timeout = timeout
@@ -134,8 +139,8 @@ class _Session(Service):
         self._password = bytes(16)
         self._last_zxid = 0
         self._connection: _Connection | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._due: float | None = None
+        """When it has to ping, or to give the connection up."""
         self._last_sent = 0.0
         self._ping_sent: float | None = None
         self._reviving = False
@@ -296,7 +301,8 @@ class _Session(Service):
             if self.incarnation is not None:
                 self.answered(self._ping_sent)
             self._ping_sent = None
-        self._schedule()
+        if self._due is None or self._due - monotonic() < LONGEST_JITTER:
+            self._schedule()  # else another draw would only replace one by its like
 
     def watched(self) -> None:
         """The node that we watch has changed: ours, or the one that we wait for."""
@@ -307,17 +313,17 @@ class _Session(Service):
 
     def _schedule(self) -> None:
         """As kazoo's loop: after whatever it read or sent, with the jitter drawn anew."""
-        if self._timer is not None:
-            self._timer.cancel()
         if self.over or self.frozen:
+            self._due = None
             return
         now = monotonic()
-        jitter = self.station.random.randint(1, 40) / 100
+        jitter = (1 + int(40 * self.station.random.random())) / 100
         deadline = self._last_sent + self._timeout / 3 - jitter
-        self._due = max(deadline, now + jitter)
-        self._timer = self.station.loop.call_later(self._due - now, self._deadline)
+        self._due = self._slots.add(max(deadline, now + jitter), self._deadline)
 
-    def _deadline(self) -> None:
+    def _deadline(self, due: float) -> None:
+        if due != self._due:
+            return
         connection = self._connection
         if connection is None:
             return
@@ -327,7 +333,7 @@ class _Session(Service):
             return
         connection.write(jute.PING_FRAME)
         self._ping_sent = self._last_sent = monotonic()
-        self.late(self._due, self._ping_sent)
+        self.late(due, self._ping_sent)
         self._schedule()
 
     def dropped(self, connection: _Connection) -> None:
@@ -335,8 +341,7 @@ class _Session(Service):
         if connection is not self._connection:
             return
         self._connection = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._due = None
         if not self.over:
             self.station.spawn(self._live_again())
 
@@ -344,8 +349,7 @@ class _Session(Service):
 
     def die(self) -> None:
         connection, self._connection = self._connection, None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._due = None
         if connection is not None:
             connection.abort()
 
@@ -361,8 +365,7 @@ class _Session(Service):
         self.die()
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._due = None
         if self._connection is not None:
             self._connection.pause(True)
 
@@ -371,7 +374,7 @@ class _Session(Service):
             self._connection.pause(False)
             # What the server said meanwhile is read first, as a woken process reads it.
             self._due = monotonic()
-            self._timer = self.station.loop.call_later(0.002, self._deadline)
+            self.station.loop.call_later(0.002, self._deadline, self._due)
 
 
 class ZooKeeperShard(ServiceShard):
@@ -384,11 +387,12 @@ class ZooKeeperShard(ServiceShard):
         super().__init__(plan)
 
     async def open(self, station: Station) -> None:
-        pass
+        self._slots = Slots(station.loop, SLOT * station.random.random())
 
     def service(self, station: Station, name: str) -> Service:
         path = paths.member_path(self._address.namespace, station.plan.group, name)
-        return _Session(station, name, path, self._address.hosts, self._config.session_timeout)
+        timeout = self._config.session_timeout
+        return _Session(station, name, path, self._address.hosts, timeout, self._slots)
 
     async def shut(self) -> None:
         pass
