@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.engines.live.provision import Deployment, ServerSpec
-from tests.conftest import _servers
+from tests.conftest import servers
 
 _numbers = itertools.count()
 
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def quick_zookeeper() -> Iterator[Deployment]:
     """One server whose sessions may be short; a test that stops it has it go on."""
-    with _servers(ServerSpec("zookeeper", tick=0.2)) as deployment:
+    with servers(ServerSpec("zookeeper", tick=0.2)) as deployment:
         yield deployment
 
 
