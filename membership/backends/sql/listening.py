@@ -8,6 +8,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from membership.backends.sql.database import Database
 from membership.errors import Disconnected
@@ -46,8 +47,8 @@ class Listener:
         """End the thread and its connection; wait for it that long."""
         self._stopped.set()
         if self._waker is not None and self._thread is not None:
-            self._waker.send(b"!")  # to close it wouldn't do: a forked child may hold it as well
-            self._waker.close()
+            with self._waker, suppress(BrokenPipeError):  # the thread may have ended by itself
+                self._waker.send(b"!")  # to close it wouldn't do: a forked child may hold it too
             self._thread.join(timeout)
 
     def _run(self, hear: Hear, awake: socket.socket) -> None:
