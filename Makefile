@@ -21,7 +21,8 @@ demo: setup
 
 # Most tests wait for timeouts of real servers: three at a time keep two cores half busy.
 test: setup check
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --benchmark-disable
+	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --benchmark-disable
+	$(BIN)/pytest -m alone
 
 check: $(READY)
 	$(BIN)/ruff check

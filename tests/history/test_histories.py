@@ -30,7 +30,7 @@ TIMEOUT = 1.5
 RECOVERY = 60.0
 """What servers may take on a busy machine until they serve again."""
 
-pytestmark = pytest.mark.timeout(4 * SECONDS + 300)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(4 * SECONDS + 300)]
 
 SQL = {"interval": 0.3, "timeout": TIMEOUT, "poll": 0.1, "connect_timeout": 2.0}
 Report = Callable[[History], None]

@@ -17,6 +17,8 @@ from bench.engines.live.provision import ServerSpec, containers
 from bench.engines.live.provision.containers import OWNER_LABEL
 from tests.live.runs import BACKENDS, harness, require, scenario
 
+pytestmark = pytest.mark.alone
+
 PHASES: list[dict[str, Any]] = [
     {"settle": "1s"},
     {"fault": {"kind": "crash", "select": {"fraction": "10%"}, "over": "1s"}},

@@ -15,6 +15,8 @@ import bench
 from bench.engines.live.provision import ServerSpec
 from tests.live.runs import harness, require, scenario
 
+pytestmark = pytest.mark.alone
+
 FOR_EVER = [{"settle": "1s"}, {"hold": "10m"}]
 A_MOMENT = [{"settle": "500ms"}, {"hold": "1s"}]
 SLOW_RAMP = {"count": 100, "library": 10, "ramp": "1/s"}

@@ -33,6 +33,8 @@ from membership import (
 )
 from membership.testing import ROOM, eventually
 
+pytestmark = pytest.mark.alone
+
 PROFILES: tuple[Literal["nova", "tuned"], ...] = ("nova", "tuned")
 MEMBERS = 200
 INTERVAL, TIMEOUT = 1.0, 4.0

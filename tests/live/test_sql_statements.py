@@ -19,6 +19,8 @@ from membership import SqlConfig, connect
 from membership.backends.sql import queries
 from membership.testing import eventually, take, told
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[sa.Engine]:

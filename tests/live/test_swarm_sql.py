@@ -20,6 +20,8 @@ from bench.kind import Kind
 from membership import SqlConfig, connect
 from membership.testing import eventually
 
+pytestmark = pytest.mark.alone
+
 Profile = Literal["nova", "tuned"]
 
 COUNT = 8

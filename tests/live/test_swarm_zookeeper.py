@@ -21,6 +21,8 @@ from membership import ZooKeeperConfig
 from membership.testing import eventually
 from tests.live.tap import PING, Conversation, Tap, tapped
 
+pytestmark = pytest.mark.alone
+
 SPACES = {"wire": "space-w", "library": "space-l"}
 """The namespace of each kind; all of the same length, so that frames are."""
 TIMEOUT = 3.0
@@ -116,7 +118,7 @@ def swarm(zookeeper: Deployment) -> Iterator[Swarm]:
                 config=ZooKeeperConfig(session_timeout=TIMEOUT),
                 group="compute",
                 services=NAMES,
-                join_at=tuple(0.1 * number for number in range(COUNT)),
+                join_at=tuple(0.5 * number for number in range(COUNT)),
             )
             shard = stack.enter_context(hosted(WORKERS["zookeeper", kind], plan))
             return Half(SPACES[kind], tap, shard)

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import psutil
+import pytest
 
 from bench.engines.live.provision import Deployment, Server, zookeeper
 from membership import EventKind, Freshness, MemberEvent, Registration, Watch, ZooKeeperConfig
@@ -21,6 +22,8 @@ from membership.backends.zookeeper import ZooKeeperMembership
 from membership.backends.zookeeper.paths import parse
 from membership.recipes.election import Candidacy, Election, Leadership
 from membership.testing import eventually, take
+
+pytestmark = pytest.mark.alone
 
 KILLS = int(os.environ.get("LEADER_KILLS", "3"))
 MEMBERS = 200

@@ -43,6 +43,7 @@ class Database:
         self.answer_timeout = config.timeout / 2
         """The longest, in s, that one answer is waited for: half the members' timeout, so that
         a beat whose connection died in silence can go out again on another one."""
+        self._disposed = False
         self._beats = self._engine(parsed, config, 1, durable=config.synchronous_commit)
         self._calls = self._engine(parsed, config, config.pool_size - 1, durable=True)
         self._listens = self._engine(parsed, config, 1, durable=True)
@@ -61,8 +62,16 @@ class Database:
             "hide_parameters": True,
         }
         if self.postgres:
-            return _postgres_engine(url, config, self.answer_timeout, options, durable=durable)
-        return _sqlite_engine(url, self.answer_timeout, options, durable=durable)
+            engine = _postgres_engine(url, config, self.answer_timeout, options, durable=durable)
+        else:
+            engine = _sqlite_engine(url, self.answer_timeout, options, durable=durable)
+
+        @event.listens_for(engine, "checkin")
+        def let_go(_connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
+            if self._disposed:  # its pool is given up: nobody would ever close it
+                record.invalidate()
+
+        return engine
 
     @contextmanager
     def beat(self) -> Iterator[sa.Connection]:
@@ -124,7 +133,8 @@ class Database:
         return Disconnected(f"{self.name} didn't answer: {first}")
 
     def dispose(self) -> None:
-        """Close every connection that isn't in use."""
+        """Close every connection that isn't in use, and the others when they are given back."""
+        self._disposed = True
         self._beats.dispose()
         self._calls.dispose()
         self._listens.dispose()
