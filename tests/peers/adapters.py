@@ -233,6 +233,7 @@ class Tooz(Elector, Watcher):
 
     def close(self) -> None:
         self._coordinator.stop()
+        self._coordinator._coord.close()  # type: ignore[attr-defined]  # tooz leaves kazoo's sockets open
 
 
 class Kazoo(Elector, Watcher):

@@ -6,9 +6,11 @@ fails here and says so.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -68,6 +70,9 @@ def new(url: str) -> Iterator[Callable[[type[Client], str], Client]]:
     yield make
     for client in made:
         client.close()
+    made.clear()
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()  # what the peers left open is theirs: here, and not in somebody else's test
 
 
 def until(holds: Callable[[], bool], *clients: Client) -> bool:
