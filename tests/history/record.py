@@ -76,7 +76,7 @@ class Tenure:
     """A leadership as its holder knew it.
 
     It is believed in from ``t``, the first sample that said so, until ``until``: the local
-    deadline at the last such sample, or earlier the last sample before it was found ended.
+    deadline at the last such sample, or earlier when it was told that it is deposed.
     """
 
     election: str

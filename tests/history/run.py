@@ -192,9 +192,10 @@ def _tenures(holder: str, reports: list[Report]) -> Iterator[Tenure]:
         if report["what"] == "leads" and key not in ended:
             begun = found[key].t if key in found else report["t"]
             found[key] = Tenure(*key, holder, begun, report["until"])
-        elif report["what"] == "led" and key in found:
+        elif report["what"] == "led":
             ended.add(key)
-            found[key] = replace(found[key], until=min(found[key].until, report["t"]))
+            if key in found:
+                found[key] = replace(found[key], until=min(found[key].until, report["t"]))
     yield from found.values()
 
 

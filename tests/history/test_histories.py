@@ -84,18 +84,15 @@ def test_memory(report: Report) -> None:
     _judge(history, _accuracy(2 * TIMEOUT), *BY_SESSIONS)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="not traced yet: seed 776030 shows two leaders' deadlines overlap, and under load the "
-    "fault itself may not get SQLite's lock within 30 s",
-)
 def test_sqlite_tuned(tmp_path: Path, report: Report) -> None:
     """The fault: somebody else holds the database's lock."""
     file = tmp_path / "members.db"
 
     @contextmanager
     def locked(_choice: float) -> Iterator[str]:
-        with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+        # SQLite queues nobody: among so many writers, one that waits may wait for long.
+        waits = sqlite3.connect(file, timeout=300, isolation_level=None)
+        with closing(waits) as connection:
             connection.execute("BEGIN EXCLUSIVE")
             yield "locked"
             connection.execute("ROLLBACK")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from membership import (
@@ -62,8 +63,6 @@ class Worker:
         self._registration: Registration | None = None
         self._candidacies: dict[str, Candidacy] = {}
         self._last: dict[str, Leadership] = {}
-        self._seen: dict[str, float] = {}
-        """When each of the last leaderships was last found true."""
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -103,7 +102,7 @@ class Worker:
         for election, seats in SEATS.items():
             self._candidacies[election] = Election(
                 self.membership, election, seats=seats, lease=self._lease
-            ).run(registration)
+            ).run(registration, on_deposed=partial(self._deposed, election))
 
     def _noted_loss(self, registration: Registration) -> None:
         self._lost = time.monotonic()
@@ -146,7 +145,6 @@ class Worker:
         registration, self._registration = self._registration, None
         if registration is None:
             return
-        self._note_ends()
         for candidacy in self._candidacies.values():
             candidacy.close()
         self._candidacies.clear()
@@ -155,14 +153,20 @@ class Worker:
             registration.leave()
 
     def _stand_down(self) -> None:
-        self._note_ends()
         for candidacy in self._candidacies.values():
             candidacy.stand_down()
 
-    def _note_ends(self) -> None:
-        """Said before it is so: nobody else can have followed yet."""
-        for election, leadership in self._last.copy().items():
-            self._emit_end(election, leadership, time.monotonic())
+    def _deposed(self, election: str, leadership: Leadership) -> None:
+        """Told before the seat is given up: nobody else can have followed yet."""
+        self._emit(
+            {
+                "what": "led",
+                "t": time.monotonic(),
+                "election": election,
+                "seat": leadership.seat.number,
+                "token": leadership.token,
+            }
+        )
 
     def _state(self) -> Report:
         registration = self._registration
@@ -194,17 +198,10 @@ class Worker:
     def _look(self, election: str, candidacy: Candidacy, extended: dict[str, float]) -> None:
         t = time.monotonic()
         leadership = candidacy.leadership
-        last = self._last.get(election)
-        if last is not None and last is not leadership:
-            deadline = extended.pop(election, t)
-            if t < deadline:
-                self._emit_end(election, last, self._seen[election])
-            del self._last[election]
         if leadership is None or time.monotonic() - t >= _PROMPT:
             return
-        self._seen[election] = t
-        deadline = leadership._deadline
         self._last[election] = leadership
+        deadline = leadership._deadline
         if deadline != extended.get(election) and deadline > t:
             extended[election] = deadline
             self._emit(
@@ -217,17 +214,6 @@ class Worker:
                     "until": deadline,
                 }
             )
-
-    def _emit_end(self, election: str, leadership: Leadership, t: float) -> None:
-        self._emit(
-            {
-                "what": "led",
-                "t": t,
-                "election": election,
-                "seat": leadership.seat.number,
-                "token": leadership.token,
-            }
-        )
 
     # --- the fenced writer
 
@@ -263,7 +249,6 @@ class Worker:
 
     def close(self) -> None:
         """End in order."""
-        self._note_ends()
         self._finish()
         self.membership.close()
 
