@@ -28,6 +28,7 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples/heartbench-directory/heartbench_directory.py
 	$(BIN)/lint-imports --no-cache
 
 bench: setup

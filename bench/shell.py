@@ -1,17 +1,21 @@
 """The library from a shell: who is a member, what changes, and who is taken out for maintenance.
 
 `cli.py` registers the commands. Their exit codes are its own: 2 a wrong call, 4 servers that
-can't be reached, 130 interrupted.
+can't be reached, 130 interrupted. No password stands on a command line, where everybody on the
+machine can read it: ZooKeeper's comes from a file or the environment, SQL's from where libpq finds
+it (PGPASSWORD, ~/.pgpass).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -26,6 +30,7 @@ from membership import (
     Membership,
     MembershipError,
     SqlConfig,
+    Tls,
     UnknownBackend,
     View,
     Watch,
@@ -35,41 +40,102 @@ from membership import (
 
 LOOK = 0.5
 """Between two looks of `watch` at how fresh its view is, in s."""
-SQL = ("postgresql", "sqlite")
+DIGEST = "HEARTBENCH_DIGEST"
+"""The environment's variable that holds ``user:password`` for ZooKeeper."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+SQL = {
+    "profile": click.option(
+        "--profile", type=click.Choice(["nova", "tuned"]), help="SQL: as its members have it."
+    ),
+    "interval": click.option(
+        "--interval", type=float, metavar="SECONDS", help="SQL: between two beats of a member."
+    ),
+    "timeout": click.option(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="SQL: without a beat for this long a member is dead. As its members have it.",
+    ),
+}
+ZOOKEEPER = {
+    "session_timeout": click.option(
+        "--session-timeout", type=float, metavar="SECONDS", help="The ZooKeeper session's."
+    ),
+    "digest_file": click.option(
+        "--digest-file",
+        type=FILE,
+        metavar="FILE",
+        help="ZooKeeper: a file that holds user:password, and nothing else, for digest "
+        f"authentication. Without it, the environment's {DIGEST} is taken where it is set.",
+    ),
+    "tls": click.option(
+        "--tls", is_flag=True, default=None, help="ZooKeeper: speak TLS. So does each of the next."
+    ),
+    "tls_ca": click.option(
+        "--tls-ca",
+        type=FILE,
+        metavar="FILE",
+        help="The authorities that servers' certificates have to come from (PEM); "
+        "the system's where it isn't given.",
+    ),
+    "tls_certificate": click.option(
+        "--tls-certificate", type=FILE, metavar="FILE", help="Our own certificate (PEM)."
+    ),
+    "tls_key": click.option(
+        "--tls-key", type=FILE, metavar="FILE", help="Its key (PEM), where it isn't in that file."
+    ),
+}
+BACKENDS = {
+    "postgresql": ("SQL", SQL),
+    "sqlite": ("SQL", SQL),
+    "zookeeper": ("zookeeper://", ZOOKEEPER),
+}
+"""By scheme: what its settings are for, and their options."""
 
-def _config(
-    url: str,
-    profile: Literal["nova", "tuned"] | None,
-    interval: float | None,
-    timeout: float | None,
-    session_timeout: float | None,
-) -> Config | None:
+
+def _config(url: str, given: Mapping[str, Any]) -> Config | None:
     """The settings that were given, for the backend that the URL names.
 
     Raises: ScenarioError, where they belong to another.
     """
     scheme = url.partition(":")[0].partition("+")[0]
-    sql: dict[str, Any] = {"profile": profile, "interval": interval, "timeout": timeout}
-    sql = {name: value for name, value in sql.items() if value is not None}
-    if sql and scheme not in SQL:
-        raise ScenarioError([f"--{name} is for SQL, not for {scheme}://" for name in sql])
-    if session_timeout is not None and scheme != "zookeeper":
-        raise ScenarioError([f"--session-timeout is for zookeeper://, not for {scheme}://"])
+    _, ours = BACKENDS.get(scheme, ("", {}))
+    if strange := given.keys() - ours.keys():
+        raise ScenarioError(
+            f"--{name.replace('_', '-')} is for {belongs}, not for {scheme}://"
+            for belongs, options in dict(BACKENDS.values()).items()
+            for name in options
+            if name in strange
+        )
     try:
-        if scheme in SQL:
-            return SqlConfig(**sql)
-        return None if session_timeout is None else ZooKeeperConfig(session_timeout)
+        if ours is SQL:
+            return SqlConfig(**given)
+        return _zookeeper(**given) if ours is ZOOKEEPER else None
     except InvalidValue as error:
         raise ScenarioError([str(error)]) from error
+
+
+def _zookeeper(
+    digest_file: Path | None = None, *, tls: bool = False, **given: Any
+) -> ZooKeeperConfig:
+    """Raises: InvalidValue."""
+    if digest_file is not None:
+        given["digest"] = digest_file.read_text().strip()
+    elif digest := os.environ.get(DIGEST):
+        given["digest"] = digest
+    files = {part: given.pop(f"tls_{part}", None) for part in ("ca", "certificate", "key")}
+    if tls or any(files.values()):
+        given["tls"] = Tls(**{part: str(path) for part, path in files.items() if path})
+    return ZooKeeperConfig(**given)
 
 
 @contextmanager
 def _connected(url: str, settings: dict[str, Any]) -> Iterator[Membership]:
     """A connection for the block; what the library raises in it becomes the harness's errors."""
-    config = _config(url, **settings)
+    config = _config(url, {name: value for name, value in settings.items() if value is not None})
     try:
         with connect(url, config) as membership:
             yield membership
@@ -80,23 +146,7 @@ def _connected(url: str, settings: dict[str, Any]) -> Iterator[Membership]:
 
 
 def _settings(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--session-timeout", type=float, metavar="SECONDS", help="The ZooKeeper session's."
-        ),
-        click.option(
-            "--timeout",
-            type=float,
-            metavar="SECONDS",
-            help="SQL: without a beat for this long a member is dead. As its members have it.",
-        ),
-        click.option(
-            "--interval", type=float, metavar="SECONDS", help="SQL: between two beats of a member."
-        ),
-        click.option(
-            "--profile", type=click.Choice(["nova", "tuned"]), help="SQL: as its members have it."
-        ),
-    ):
+    for option in reversed([*SQL.values(), *ZOOKEEPER.values()]):
         command = option(command)
     return command
 

@@ -27,7 +27,8 @@ It is called on the library's threads, several connections' at once where they s
 in their unit. There are:
 
 ``renewal_seconds``: a renewal of this connection's members was answered, this long after it was
-sent. ``renewal_late_seconds``: it was sent this long after it was due.
+sent. ``renewal_late_seconds``: it was sent this long after it was due. ``read_seconds``: a watched
+group, or what was to expire in it, was read in this time; where changes are pushed there is none.
 
 `membership.metrics` has adapters.
 """
@@ -92,7 +93,8 @@ class Registration(ABC):
 
         While lost, the new value is what the next life joins with.
 
-        Raises: NotAMember after `leave`; InvalidValue; Disconnected (kept for the next life).
+        Raises: NotAMember after `leave`; InvalidValue; Disconnected: it is made up for as soon as
+        the servers answer, in this life or the next.
         """
 
     @abstractmethod
@@ -104,23 +106,12 @@ class Registration(ABC):
         """
 
 
-class Stream(ABC, Generic[T_co]):
-    """What one reader is told, one thing after another; a context manager that ends it."""
-
-    @abstractmethod
-    def next(self, timeout: float | None = None) -> T_co | None:
-        """The next one, waited for up to ``timeout`` seconds (None: for ever).
-
-        None after the timeout, and at once after `close`.
-        """
+class Closable(ABC):
+    """What has an end, as a context manager."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the stream; iteration stops. A second call does nothing."""
-
-    def __iter__(self) -> Iterator[T_co]:
-        while (told := self.next()) is not None:
-            yield told
+        """End it. A second call does nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -132,6 +123,30 @@ class Stream(ABC, Generic[T_co]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Stream(Closable, Generic[T_co]):
+    """What one reader is told, one thing after another. `close` stops its iteration."""
+
+    @abstractmethod
+    def next(self, timeout: float | None = None) -> T_co | None:
+        """The next one, waited for up to ``timeout`` seconds (None: for ever).
+
+        None after the timeout, and at once after `close`.
+        """
+
+    @abstractmethod
+    def notify(self, call: Callable[[], None]) -> None:
+        """Have it called whenever `next` may have something, and at the end: for who waits for
+        several streams at a time.
+
+        First of all from here, for what came before. It has to be quick and leave the stream
+        alone; another one takes its place.
+        """
+
+    def __iter__(self) -> Iterator[T_co]:
+        while (told := self.next()) is not None:
+            yield told
 
 
 class Watch(Stream[MemberEvent]):
@@ -215,7 +230,7 @@ class Cell(ABC):
         """Follow the cell."""
 
 
-class Membership(ABC):
+class Membership(Closable):
     """One connection to the servers, with any number of registrations, watches and cells."""
 
     traits: Traits
@@ -284,14 +299,3 @@ class Membership(ABC):
         """Leave everywhere and let go of every thread and connection. Never raises for a server
         that doesn't answer; its members end by their timeout then. A second call does nothing.
         """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -7,11 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Any, TypeVar
 
-from membership.api import CellWatch, Watch
+from membership.api import CellWatch, Stream, Watch
 from membership.config import MassLoss
 from membership.liveness import LossMeter
 from membership.model import CellState, EventKind, Freshness, Member, MemberEvent, View
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 def difference(
@@ -30,7 +33,39 @@ def difference(
             yield EventKind.UPDATED, new
 
 
-class Feed(Watch):
+class _Fed(Stream[T_co]):
+    """What the feeds have in common: who waits for news, and the end."""
+
+    def __init__(self, on_close: Callable[[Any], None]) -> None:
+        self._on_close = on_close
+        self._changed = threading.Condition()
+        self._call: Callable[[], None] = _nothing
+        self._closed = False
+
+    def notify(self, call: Callable[[], None]) -> None:
+        with self._changed:
+            self._call = call
+            call()
+
+    def _tell(self) -> None:
+        """There is news; `_changed` is held."""
+        self._changed.notify_all()
+        self._call()
+
+    def close(self) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._tell()
+        self._on_close(self)
+
+
+def _nothing() -> None:
+    """What is called where nobody has asked for a call."""
+
+
+class Feed(_Fed[MemberEvent], Watch):
     """A `Watch` for a backend to feed.
 
     The backend calls `replace`, `put`, `remove`, `confirm` and `distrust`, from one thread at a
@@ -47,11 +82,10 @@ class Feed(Watch):
         mass_loss: MassLoss = MassLoss(),  # noqa: B008  frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(on_close)
         self.group = group
-        self._on_close = on_close
         self._limit = limit
         self._clock = clock
-        self._changed = threading.Condition()
         self._known: dict[str, Member] = {}
         self._delivered: dict[str, Member] = {}
         self._queue: deque[MemberEvent] = deque()
@@ -61,7 +95,6 @@ class Feed(Watch):
         self._freshness = Freshness.STALE
         self._unconfirmed: frozenset[str] = frozenset()
         self._losses = LossMeter(mass_loss.share, mass_loss.window, mass_loss.at_least)
-        self._closed = False
 
     # --- the backend's side
 
@@ -125,7 +158,7 @@ class Feed(Watch):
             self._overrun = True
         else:
             self._queue.append(MemberEvent(kind, self.group, member, self._version))
-        self._changed.notify()
+        self._tell()
 
     # --- the consumer's side
 
@@ -164,31 +197,21 @@ class Feed(Watch):
             MemberEvent(kind, self.group, member, self._version) for kind, member in missed
         )
 
-    def close(self) -> None:
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            self._changed.notify_all()
-        self._on_close(self)
 
-
-class CellFeed(CellWatch):
+class CellFeed(_Fed[CellState], CellWatch):
     """A `CellWatch` for a backend to feed: it keeps the latest state only."""
 
     def __init__(self, on_close: Callable[[CellFeed], None]) -> None:
-        self._on_close = on_close
-        self._changed = threading.Condition()
+        super().__init__(on_close)
         self._state: CellState | None = None
         self._delivered = -1
-        self._closed = False
 
     def put(self, state: CellState) -> None:
         """The cell's state, as just read; an older one than is known is passed over."""
         with self._changed:
             if self._state is None or state.version > self._state.version:
                 self._state = state
-                self._changed.notify()
+                self._tell()
 
     def next(self, timeout: float | None = None) -> CellState | None:
         with self._changed:
@@ -202,11 +225,3 @@ class CellFeed(CellWatch):
     def _news(self) -> CellState | None:
         state = self._state
         return state if state is not None and state.version > self._delivered else None
-
-    def close(self) -> None:
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            self._changed.notify_all()
-        self._on_close(self)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from membership.api import Closable
 from membership.errors import Closed, MembershipError
 from membership.recipes.election import Leadership, LeadershipSource
 
@@ -20,12 +19,11 @@ _RECOVERY = 0.5
 """Seconds until work that failed is begun anew."""
 
 
-class Duty:
+class Duty(Closable):
     """A thread that does ``work(leadership)`` whenever this process leads.
 
     The work asks `lasts` before each act and returns when that is over. If it raises while the
-    tenure lasts it is begun anew; it finds everything it needs at the servers. A context manager
-    that ends the duty.
+    tenure lasts it is begun anew; it finds everything it needs at the servers.
     """
 
     def __init__(
@@ -53,17 +51,6 @@ class Duty:
         self._closed.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _serve(self) -> None:
         while not self._closed.wait(_IDLE):

@@ -12,8 +12,8 @@ A holder trusts itself until ``sent + lease``, less the drift, of its last answe
 candidate began to count when that renewal had been committed, so no two local deadlines of one
 seat are ever unexpired at once, whatever the network, the servers' clocks or a pause do.
 
-Who frees a seat rings the election's *bell*, a cell that candidates watch: they needn't wait for
-their next look. Safety doesn't rest on it.
+Candidates watch the seats, so that a seat that is given up is taken without waiting for the next
+look. Safety doesn't rest on it: what a watch says is only ever a version to write against.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
-from membership.api import Cell, CellWatch, Fence, Membership, Registration
+from membership.api import Cell, CellWatch, Closable, Fence, Membership, Registration
 from membership.config import DRIFT
 from membership.errors import Closed, Conflict, Disconnected, InvalidValue
 from membership.liveness import lease_deadline
@@ -118,7 +117,8 @@ class Election:
 
     ``lease``: seconds after its last committed renewal until a dead leader's seat is free; a
     third of it is the period of renewals, each one write, and of each candidate's look at the
-    seats, two reads a seat. Every candidate of one name has to be given the same two.
+    seats, one read a seat; it follows each seat besides. Every candidate of one name has to be
+    given the same two.
 
     Raises: InvalidValue.
     """
@@ -137,8 +137,7 @@ class Election:
         self.name = name
         self.lease = lease
         self.clock = clock
-        self.bell = membership.cell(f"election/{name}/bell")
-        self.cells = [_SeatCells(membership, name, number) for number in range(seats)]
+        self.cells = [SeatCells(membership, name, number) for number in range(seats)]
 
     def run(
         self,
@@ -161,44 +160,43 @@ class Election:
 
         Raises: Disconnected.
         """
-        return tuple(seat.read() for seat in self.cells)
+        return tuple(cells.read() for cells in self.cells)
 
 
-class _SeatCells:
+class SeatCells:
+    """Where a seat is kept."""
+
     def __init__(self, membership: Membership, election: str, number: int) -> None:
         self.number = number
         self.holder: Cell = membership.cell(f"election/{election}/{number}")
         self.renewal: Cell = membership.cell(f"election/{election}/{number}/renewal")
 
     def read(self) -> Seat:
-        return self.decode(self.holder.get())
-
-    def decode(self, state: CellState) -> Seat:
+        state = self.holder.get()
         if not state.value:
             return Seat(self.number, None, None, state.version)
         name, member_token = json.loads(state.value)
         return Seat(self.number, name, member_token, state.version)
 
 
-class Candidacy:
-    """One member's standing for election; a context manager that stands down at its end."""
+class Candidacy(Closable):
+    """One member's standing for election; it stands down at its end."""
 
     def __init__(
         self, election: Election, registration: Registration, on_elected: Told, on_deposed: Told
     ) -> None:
         self._lease = election.lease
         self._clock = election.clock
-        self._ring = election.bell
         # in an order of its own, so that not all try the same seat first
-        self._seats = random.sample(election.cells, len(election.cells))
+        self._seats = [
+            _Watched(cells) for cells in random.sample(election.cells, len(election.cells))
+        ]
         self._registration = registration
         self._on_elected = on_elected
         self._on_deposed = on_deposed
         self._tenure: _Tenure | None = None
-        self._seen: dict[int, _Seen] = {}
-        self._bell: CellWatch | None = None
-        self._rung = 0
-        """Which ring of the bell was ours: others go first."""
+        self._given_up: tuple[SeatCells, int] | None = None
+        """The seat that this candidacy gave up last, and the version of it: others go first."""
         self._woken = threading.Event()
         self._closed = False
         self._thread = threading.Thread(
@@ -226,21 +224,8 @@ class Candidacy:
         self._closed = True
         self.stand_down()
         self._woken.set()
-        if self._bell is not None:
-            self._bell.close()
         if self._thread is not threading.current_thread():
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- on the candidacy's thread
 
@@ -254,35 +239,40 @@ class Candidacy:
             self._tenure.leadership.end()
             with suppress(Disconnected, Closed):
                 self._depose(self._tenure)
-        if self._bell is not None:
-            self._bell.close()
+        for seat in self._seats:
+            seat.close()
 
     def _pause(self) -> float:
         """Until the next look; shifted a little, so that candidates don't all look at once."""
         period = self._lease / RENEWALS
         pause = period * random.uniform(0.8, 1.0)  # noqa: S311
-        if self._tenure is None and self._seen:
-            expiry = min(seen.since for seen in self._seen.values()) + self._lease
+        if self._tenure is None:
+            expiry = min(seat.since for seat in self._seats) + self._lease
             pause = min(pause, max(expiry - self._clock(), period / 10))
         return pause
 
     def _rest(self, pause: float) -> None:
-        """Wait for the next look; a candidate also for a seat that somebody else gives up."""
+        """Wait for the next look; who leads also for standing down, a candidate for a seat that
+        somebody else gives up."""
         end = time.monotonic() + pause
-        while not self._closed and (left := end - time.monotonic()) > 0:
-            if self._tenure is not None or self._bell is None:
-                self._woken.wait(left)
-                break
-            rung = self._bell.next(left)
-            if rung is not None and rung.version > self._rung:
-                break
-        self._woken.clear()
+        while not self._closed and self._woken.wait(max(0.0, end - time.monotonic())):
+            self._woken.clear()
+            if self._tenure is None:
+                for seat in self._seats:
+                    seat.take_in()
+                if any(self._is_free(seat) for seat in self._seats):
+                    return
+            elif not self._tenure.leadership.is_leader:
+                return
+        self._given_up = None  # the others have had their time
+
+    def _is_free(self, seat: _Watched) -> bool:
+        """Whether nobody holds it, as far as is known, and it is this candidate's turn."""
+        return not seat.state.value and self._given_up != (seat.cells, seat.state.version)
 
     def _look(self) -> None:
         try:
             if self._tenure is None:
-                if self._bell is None:
-                    self._bell = self._ring.watch()
                 self._try_seats()
             elif self._tenure.leadership.is_leader:
                 self._renew(self._tenure)
@@ -309,45 +299,45 @@ class Candidacy:
     def _depose(self, tenure: _Tenure) -> None:
         self._tenure = None
         self._tell(self._on_deposed, tenure.leadership)
+        seat, token = tenure.seat, tenure.leadership.token
+        self._given_up = (seat, token + 1)
         with suppress(Conflict):  # somebody has taken it already
-            tenure.seat.holder.compare_and_set(b"", tenure.leadership.token)
-            self._rung = self._ring.compare_and_set(b"", self._ring.get().version).version
+            seat.holder.compare_and_set(b"", token)
 
     def _try_seats(self) -> None:
         for seat in self._seats:
+            seat.open(self._woken.set)
+            seat.take_in()
+        for seat in sorted(self._seats, key=self._is_free, reverse=True):
             if self._tenure is not None or self._closed or not self._registration.is_member:
                 return
-            state = seat.holder.get()
-            if not state.value:
-                self._seen.pop(seat.number, None)
-                self._take(seat, state)
-                continue
-            renewal = seat.renewal.get().version
-            seen = self._seen.get(seat.number)
-            if seen is None or (seen.seat, seen.renewal) != (state.version, renewal):
-                self._seen[seat.number] = _Seen(state.version, renewal, self._clock())
-            elif self._clock() - seen.since >= self._lease:
-                self._take(seat, state, Fence(seat.renewal.name, renewal))
+            if self._is_free(seat):
+                self._take(seat)
+            elif seat.state.value:
+                renewal = seat.cells.renewal.get().version
+                if seat.unchanged(renewal, self._clock()) >= self._lease:
+                    self._take(seat, Fence(seat.cells.renewal.name, renewal))
 
-    def _take(self, seat: _SeatCells, state: CellState, *unrenewed: Fence) -> None:
-        registration = self._registration
+    def _take(self, seat: _Watched, *unrenewed: Fence) -> None:
+        registration, cells = self._registration, seat.cells
         life = registration.token
         sent = self._clock()
         try:
-            taken = seat.holder.compare_and_set(
-                json.dumps([registration.name, life]).encode(), state.version, *unrenewed
+            taken = cells.holder.compare_and_set(
+                json.dumps([registration.name, life]).encode(), seat.state.version, *unrenewed
             )
         except Conflict:
             return
         leadership = Leadership(
-            Seat(seat.number, registration.name, life, taken.version),
-            Fence(seat.holder.name, taken.version),
+            Seat(cells.number, registration.name, life, taken.version),
+            Fence(cells.holder.name, taken.version),
             registration,
             lease_deadline(sent, self._lease, DRIFT),
             self._clock,
         )
-        self._seen.clear()
-        self._tenure = _Tenure(seat, leadership)
+        for each in self._seats:
+            each.since = math.inf
+        self._tenure = _Tenure(cells, leadership)
         self._tell(self._on_elected, leadership)
 
     def _tell(self, told: Told, leadership: Leadership) -> None:
@@ -357,18 +347,45 @@ class Candidacy:
             _log.exception("%s raised; the candidacy goes on", told)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A held seat, as this candidate has seen it since then."""
+class _Watched:
+    """A seat as one candidacy knows it."""
 
-    seat: int
-    renewal: int
-    since: float
+    def __init__(self, cells: SeatCells) -> None:
+        self.cells = cells
+        self.state = CellState()
+        """Of the seat; it changes in `open` and `take_in` alone."""
+        self.since = math.inf
+        """Since when it has been seen held, and not renewed."""
+        self._seen = (0, 0)
+        self._watch: CellWatch | None = None
+
+    def open(self, woken: Callable[[], None]) -> None:
+        """Watch it from now on. Raises: Disconnected."""
+        if self._watch is None:
+            self.state = self.cells.holder.get()
+            self._watch = self.cells.holder.watch()
+            self._watch.notify(woken)
+
+    def take_in(self) -> None:
+        """Bring `state` up to date with what has been told."""
+        if self._watch is not None and (news := self._watch.next(0.0)) is not None:
+            self.state = news
+
+    def unchanged(self, renewal: int, now: float) -> float:
+        """For how long this state has been seen at this renewal, in s."""
+        seen = (self.state.version, renewal)
+        if self.since == math.inf or seen != self._seen:
+            self._seen, self.since = seen, now
+        return now - self.since
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
 
 @dataclass(slots=True)
 class _Tenure:
-    seat: _SeatCells
+    seat: SeatCells
     leadership: Leadership
     renewed: int | None = None
     """The renewal's version; None where it has to be read first."""

@@ -294,6 +294,7 @@ class _BothWatch(Watch):
         self._delivered: dict[str, Member] = {}
         self._earlier = 0
         """Versions that the sources before this one have used up."""
+        self._call: Callable[[], None] | None = None
         self._closed = False
 
     @property
@@ -315,6 +316,8 @@ class _BothWatch(Watch):
                 self._put(EventKind.RESYNCED, None)
                 for member in gone:
                     self._put(EventKind.LEFT, member)
+                if self._call is not None:
+                    source.notify(self._call)
         (source if self._closed else before).close()
 
     def _put(self, kind: EventKind, member: Member | None, version: int = 0) -> None:
@@ -337,6 +340,11 @@ class _BothWatch(Watch):
                 if event is None:
                     return None
                 self._take(event)
+
+    def notify(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            self._call = call
+            self._source.notify(call)
 
     def _take(self, event: MemberEvent) -> None:
         member = event.member

@@ -23,20 +23,18 @@ by each leader for itself.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from membership.api import Absent, Cell, Condition, Membership, Watch
+from membership.api import Absent, Closable, Membership, Watch
 from membership.errors import Conflict, Disconnected, InvalidValue
 from membership.model import Freshness, Member
 from membership.recipes.absences import Absences
+from membership.recipes.brake import Brake, BrakeCell, Braking
 from membership.recipes.duty import Duty
 from membership.recipes.election import Leadership, LeadershipSource
 from membership.recipes.roster import Bucket, Claim, Roster
@@ -68,25 +66,6 @@ class Rate:
             raise InvalidValue(f"{self.actions} actions in {self.per} s: both have to exceed 0")
 
 
-@dataclass(frozen=True, slots=True)
-class Brake:
-    """When to stop and let somebody look: where so many fail at once, the fault lies elsewhere.
-
-    It also stops where the group's view says ``mass_loss``, which counts those too that came back
-    or that it doesn't apply to. The grace should be longer than the time over which one common
-    cause shows itself.
-    """
-
-    share: float = 0.3
-    """Of the members it applies to; those that came back don't count."""
-    window: float = 60.0
-    """Seconds."""
-    at_least: int = 3
-    hold: float | None = 600.0
-    """Seconds after which it releases itself; None: only `Reactions.release` does. A new leader
-    starts them anew."""
-
-
 class Reactions:
     """Run ``action`` for each member of ``group`` that fails; ``name`` is the reaction's own.
 
@@ -108,7 +87,7 @@ class Reactions:
         applies: Callable[[Member], bool] = lambda _: True,
         grace: float = 30.0,
         rate: Rate = Rate(),
-        brake: Brake | None = Brake(),
+        brake: Brake | None = Brake(),  # noqa: B008  frozen
         retry: float = 30.0,
         parallel: int = 4,
         tick: float = 0.5,
@@ -145,29 +124,8 @@ class Reactions:
                 continue
 
 
-class BrakeCell:
-    """Whether the brake is on, for everybody to see."""
-
-    def __init__(self, cell: Cell) -> None:
-        self._cell = cell
-        self._version = 0
-        self.known = False
-        """It has been read."""
-
-    def read(self) -> bool:
-        state = self._cell.get()
-        self._version, self.known = state.version, True
-        return state.value == b"true"
-
-    def write(self, *under: Condition, on: bool) -> None:
-        """Raises: Conflict where it was written since it was read."""
-        self._version = self._cell.compare_and_set(
-            json.dumps(on).encode(), self._version, *under
-        ).version
-
-
-class Executor:
-    """A process's readiness to act; a context manager that ends it.
+class Executor(Closable):
+    """A process's readiness to act.
 
     `close` waits for the actions that run; the next leader takes up what isn't marked as done.
     Who closes it should stand down, too: nobody else acts while this process leads.
@@ -182,17 +140,6 @@ class Executor:
     def close(self) -> None:
         self._duty.close()
         self._pool.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _work(self, leadership: Leadership) -> None:
         reactions = self._reactions
@@ -244,12 +191,13 @@ class _Tenure:
         self._again: dict[str, float] = {}
         """When to run an action again that raised."""
         self._begun: deque[float] = deque()
-        self._brake = BrakeCell(reactions.membership.cell(f"{reactions.prefix}/brake"))
-        self._held: float | None = None
-        """Since when the brake holds."""
-        self._known_mass = False
-        """The view's mass loss has been looked into already."""
-        self._fresh = False
+        self._braking = Braking(
+            reactions.name,
+            reactions.brake,
+            BrakeCell(reactions.membership.cell(f"{reactions.prefix}/brake")),
+            self._absences,
+            leadership.fence,
+        )
 
     def _touch(self, name: str) -> None:
         self._changed.setdefault(self._roster.bucket(name), set()).add(name)
@@ -269,11 +217,12 @@ class _Tenure:
     def turn(self) -> None:
         """Bring roster, claims and actions up to date. Raises: Conflict, Disconnected."""
         self._read()
-        self._judge(time.monotonic())
+        view = self._watch.view
+        held = self._braking.judge(view, time.monotonic())
         self._harvest(time.monotonic())
         self._write()
         self._take_up()
-        if self._fresh and self._held is None:
+        if view.freshness is Freshness.FRESH and not held:
             self._claim()
 
     def _read(self) -> None:
@@ -285,33 +234,6 @@ class _Tenure:
                     self._absences.recall(name, token, now)
                 for name, claim in bucket.claimed.items():
                     self._absences.close(name, claim.token)
-
-    def _judge(self, now: float) -> None:
-        """Put the brake on, or let go of it."""
-        view = self._watch.view
-        self._fresh = view.freshness is Freshness.FRESH
-        limits, brake, fence = self._of.brake, self._brake, self._leadership.fence
-        if limits is None:
-            return
-        self._known_mass = self._known_mass and view.mass_loss
-        if self._held is None:
-            mass = view.mass_loss and not self._known_mass
-            mass |= self._absences.is_mass(now, limits.share, limits.window, limits.at_least)
-            if mass or not brake.known:
-                on = brake.read()
-                if mass and not on:
-                    brake.write(fence, on=True)
-                    _log.warning("reactions %s: too many went at once, held back", self._of.name)
-                self._held = now if mass or on else None
-            return
-        on = brake.read()
-        if on and limits.hold is not None and now - self._held >= limits.hold:
-            brake.write(fence, on=False)
-            on = False
-        if not on:
-            self._held = None
-            self._known_mass = True
-            self._absences.pardon()
 
     def _harvest(self, now: float) -> None:
         """See which actions have ended."""

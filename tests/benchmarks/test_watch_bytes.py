@@ -18,7 +18,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from rich.console import Console
 from rich.table import Table
 
-from bench.engines.live.engine import LEAD, TICK, WORKERS
+from bench.engines.live.conductor import LEAD, TICK
+from bench.engines.live.muster import WORKERS
 from bench.engines.live.provision import Deployment
 from bench.engines.live.swarm.process import HostedShard, hosted
 from bench.engines.live.swarm.shard import Action, Order, ShardPlan, monotonic

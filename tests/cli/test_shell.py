@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.shell import DIGEST
 from membership import Membership, SqlConfig, ZooKeeperConfig, connect
+from tests.live.tls import SECRET, tls_serving
 
 SETTINGS = {
     "sqlite": ["--interval", "0.5", "--timeout", "5"],
@@ -143,9 +145,80 @@ def test_watch_is_readable_by_people(servers: Servers) -> None:
         assert (process.returncode, complaint) == (130, "interrupted\n")
 
 
+IDENTITY = f"nova:{SECRET}"
+
+
+@pytest.mark.parametrize("given", ["in a file", "in the environment", "in both"])
+def test_zookeeper_is_told_who_asks(
+    given: str, zookeeper_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a digest that a file or the environment holds; the file counts where both do."""
+    file = tmp_path / "digest"
+    file.write_text(f"{IDENTITY}\n")
+    if given != "in a file":
+        monkeypatch.setenv(DIGEST, IDENTITY if given == "in the environment" else "nova:wrong")
+    options = [] if given == "in the environment" else ["--digest-file", str(file)]
+    with connect(zookeeper_url, ZooKeeperConfig(5.0, digest=IDENTITY)) as membership:
+        membership.join("compute", "host-1")
+        done = run("force-down", zookeeper_url, "compute", "host-1", *options)
+        assert done.exit_code == 0, done.output
+        assert membership.forced_down("compute") == {"host-1": ""}
+        assert run("members", zookeeper_url, "compute", *options).exit_code == 0
+
+
+@pytest.mark.parametrize("digest", ["", f"nova:not-{SECRET}"])
+def test_zookeepers_refusal_shows_no_password(
+    digest: str, zookeeper_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIGEST, digest)
+    with connect(zookeeper_url, ZooKeeperConfig(5.0, digest=IDENTITY)) as membership:
+        membership.join("compute", "host-1")
+        done = run("members", zookeeper_url, "compute")
+    assert done.exit_code == 4
+    assert "no right" in done.stderr
+    assert SECRET not in done.output
+
+
+def test_zookeeper_is_spoken_to_over_tls(tmp_path: Path) -> None:
+    """With a certificate of ours; a server whose authority nobody named is refused."""
+    with tls_serving(tmp_path) as server:
+        digest = tmp_path / "digest"
+        digest.write_text(IDENTITY)
+        ours = ["--tls-certificate", str(tmp_path / "client.crt")]
+        ours += ["--tls-key", str(tmp_path / "client.key"), "--digest-file", str(digest)]
+
+        def listed(*options: str) -> Result:
+            return run("members", server.url(), "compute", *ours, *options)
+
+        with connect(server.url(), server.config()) as membership:
+            membership.join("compute", "host-1")
+            done = listed("--tls-ca", str(tmp_path / "ca.crt"))
+            assert done.exit_code == 0, done.output
+            assert "host-1" in done.stdout
+        done = listed()
+        assert (done.exit_code, "CERTIFICATE_VERIFY_FAILED" in done.stderr) == (4, True)
+
+
+def test_no_option_takes_a_password() -> None:
+    """On a command line everybody on the machine could read it; the help says where it goes."""
+    for command in ("members", "watch", "force-down"):
+        shown = run(command, "--help").stdout
+        assert DIGEST in shown
+        assert "--digest-file" in shown
+        assert not {"--digest", "--password"} & set(shown.split())
+
+
+def _wrong(file: str, *rest: str) -> Sequence[str]:
+    return ["members", "zookeeper://127.0.0.1:1/n", "g", "--digest-file", file, *rest]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (_wrong("/no/such/file"), "does not exist"),
+        (_wrong("/dev/null"), "user:password"),
+        (["members", "sqlite:///x", "g", "--tls"], "--tls is for zookeeper://, not for sqlite://"),
+        (["members", "zookeeper://h", "g", "--tls-key", __file__], "a key without a certificate"),
         (["members", "zokeeper://h", "g"], "did you mean zookeeper://?"),
         (["members", "zookeeper://h", "g", "--profile", "nova"], "--profile is for SQL"),
         (["members", "sqlite:///x", "g", "--session-timeout", "3"], "is for zookeeper://"),

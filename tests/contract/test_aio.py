@@ -30,7 +30,7 @@ from membership import (
 )
 from membership.api import Registration
 from membership.backends.memory import MemoryMembership
-from membership.testing import eventually
+from tests.threads import none_left
 
 _numbers = itertools.count()
 Connect = Callable[[], aio.Opening[aio.Membership]]
@@ -38,9 +38,8 @@ Connect = Callable[[], aio.Opening[aio.Membership]]
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    eventually(lambda: set(threading.enumerate()) <= before, why=threading.enumerate)
+    with none_left():
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,9 @@ class DirectorySubject:
 
     def crash(self, membership: Membership) -> None:
         membership.close()  # which says nothing to anybody: the lock goes, as with the process
+
+    def silence(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def sessions(self) -> int:
         sessions = self._path / "sessions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -26,6 +27,9 @@ class MemorySubject:
     def crash(self, membership: Membership) -> None:
         assert isinstance(membership, MemoryMembership)
         membership.abandon()
+
+    def silence(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def sessions(self) -> int:
         from membership.backends.memory import _stores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from membership import Membership, SqlConfig, connect
 from membership.backends.sql import SqlMembership
+from membership.backends.sql.schema import metadata
 from membership.testing import Check, checks, run
 
 Profile = Literal["nova", "tuned"]
@@ -30,6 +32,19 @@ class SqlSubject:
     def crash(self, membership: Membership) -> None:
         assert isinstance(membership, SqlMembership)
         membership.abandon()
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Every table is somebody else's."""
+        engine = sa.create_engine(self._url)
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN EXCLUSIVE")
+            else:
+                tables = ", ".join(metadata.tables)
+                connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+            yield
+        engine.dispose()
 
 
 @pytest.fixture

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import sqlalchemy as sa
+
 from membership import Freshness, SqlConfig, connect
+from membership.backends.sql import SqlMembership
 from tests.history.record import Deed, Sight
 from tests.history.worker import GROUP, Report, Worker, config_of
 
@@ -102,6 +106,7 @@ class _Process:
 
     def close(self) -> None:
         assert self._popen.stdin is not None
+        self.resume()  # who stands still can't end
         self._popen.stdin.close()
         self._popen.wait(PATIENCE)
         self._end()
@@ -149,8 +154,22 @@ class Observer:
             config = replace(config, wall_clock=lambda: time.time() + self.offset)
         self._membership = connect(url, config)
         self._watch = self._membership.watch(GROUP)
+        self._reads: list[tuple[int, float]] = []
+        """Of SQL's: the view's version before each, and when it was sent."""
+        if isinstance(self._membership, SqlMembership):
+            engine = self._membership._database._calls
+            sa.event.listen(engine, "before_cursor_execute", self._note_read)
         self._thread = threading.Thread(target=self._follow, name=f"history-{name}", daemon=True)
         self._thread.start()
+
+    def _note_read(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "beat" in statement:  # not the one for metadata, which follows it
+            self._reads.append((self._watch.view.version, time.monotonic()))
+
+    def _asked(self, version: int) -> float | None:
+        """When the read was sent that led to this version."""
+        read = bisect_left(self._reads, version, key=lambda noted: noted[0])
+        return self._reads[read - 1][1] if read else None
 
     def _follow(self) -> None:
         for event in self._watch:
@@ -165,6 +184,7 @@ class Observer:
                         event.member.name,
                         event.member.token,
                         counter,
+                        self._asked(event.version),
                     )
                 )
 

@@ -134,29 +134,27 @@ def tokens(history: History) -> list[str]:
     return wrong
 
 
-def self_fencing(history: History, *, slack: float = 0.0) -> list[str]:
-    """Nobody takes itself for a member in a life that an observer has called over, unless it has
-    been renewed since.
-
-    ``slack``: a verdict may rest on a read that was sent so long before it was told.
-    """
+def self_fencing(history: History) -> list[str]:
+    """Nobody takes itself for a member in a life that an observer has called over, unless a
+    renewal was answered after the observer had asked."""
     over: dict[tuple[str, int], list[Sight]] = defaultdict(list)
     for sight in history.sights:
         if sight.change == "left":
             over[sight.name, sight.token].append(sight)
     renewed: dict[str, list[float]] = defaultdict(list)
-    for t, name in sorted((renewal.t, renewal.name) for renewal in history.renewals):
-        renewed[name].append(t)
+    for until, name in sorted((renewal.until, renewal.name) for renewal in history.renewals):
+        renewed[name].append(until)
     wrong = []
     for belief in history.beliefs:
         times = renewed[belief.name]
         last = bisect_left(times, belief.t)
-        since = times[last - 1] + slack if last else float("-inf")
+        since = times[last - 1] if last else float("-inf")
         wrong += [
             f"{belief.name} ({belief.token}) took itself for a member at {belief.t:.3f}, "
             f"{belief.t - verdict.t:.3f} s after {verdict.observer} had called it dead"
             for verdict in over.get((belief.name, belief.token), ())
-            if since < verdict.t < belief.t
+            if since < (verdict.t if verdict.asked is None else verdict.asked)
+            and verdict.t < belief.t
         ]
     return wrong
 

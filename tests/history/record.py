@@ -42,6 +42,8 @@ class Sight:
     name: str
     token: int
     value: int
+    asked: float | None = None
+    """When the read was sent that showed it; None where servers tell unasked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,11 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A member's renewal, sent at ``t``, was answered."""
+    """A member's renewal, sent at ``t``, was answered at ``until``."""
 
     t: float
     name: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ def _history(
                     case "believes":
                         beliefs.append(Belief(report["t"], member.name, report["token"]))
                     case "renewed":
-                        renewals.append(Renewal(report["t"], member.name))
+                        renewals.append(Renewal(report["t"], member.name, report["until"]))
                     case "wrote":
                         writes.append(Write(report["version"], report["token"], member.name))
                     case _:

@@ -241,7 +241,7 @@ class Worker:
     def _measured(self, name: str, value: float) -> None:
         if name == "renewal_seconds":
             now = time.monotonic()
-            self._emit({"what": "renewed", "t": now - value})
+            self._emit({"what": "renewed", "t": now - value, "until": now})
             if value > self._stalled_after:
                 self._emit({"what": "stalled", "t": now - value, "until": now})
 

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import queue
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from kazoo.client import KazooClient
 
 from bench.engines.live.provision import Deployment
+from membership import Registration, ZooKeeperConfig
 from membership.backends.zookeeper import ZooKeeperMembership
 from membership.backends.zookeeper.paths import parse
+
+SESSION = 3.0
+CONFIG = ZooKeeperConfig(session_timeout=SESSION, connect_timeout=10.0)
+
+
+def join_url(url: str, *, recent: bool = True) -> ZooKeeperMembership:
+    return ZooKeeperMembership(parse(url), CONFIG, lambda _name, _value: None, recent=recent)
+
+
+class Diary:
+    """The callbacks of a registration, in order."""
+
+    def __init__(self) -> None:
+        self.entries: queue.Queue[tuple[str, int]] = queue.Queue()
+
+    def lost(self, registration: Registration) -> None:
+        self.entries.put(("lost", registration.token))
+
+    def rejoined(self, registration: Registration) -> None:
+        self.entries.put(("rejoined", registration.token))
+
+    def next(self) -> tuple[str, int]:
+        return self.entries.get(timeout=30)
 
 
 @contextmanager
@@ -40,12 +63,19 @@ def cut(membership: ZooKeeperMembership) -> None:
 
 @contextmanager
 def frozen(deployment: Deployment) -> Iterator[None]:
-    """The servers' processes stand still; their kernel goes on taking connections."""
-    pids = [pid for server in deployment.servers for pid in server.pids]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    """The servers stand still, each process of theirs; their kernel goes on taking connections."""
+    with ExitStack() as stack:
+        for server in deployment.servers:
+            control = deployment.control(server.name)
+            stack.callback(control.go_on)
+            control.pause()
         yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+
+
+def silence(
+    still: AbstractContextManager[None], memberships: Iterable[ZooKeeperMembership]
+) -> AbstractContextManager[None]:
+    """The servers that stand still, and these connections' calls, which don't wait for long."""
+    for membership in memberships:
+        membership._limit = 1.0  # until the connection is made anew
+    return still

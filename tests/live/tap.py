@@ -6,9 +6,10 @@ import asyncio
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TypeVar
 
 PING = 11
 
@@ -29,6 +30,8 @@ class Conversation:
     opening: bytes = b""
     """The connect request."""
     requests: list[Request] = field(default_factory=list)
+    closed: bool = False
+    """Whether it has ended."""
 
 
 class Tap:
@@ -75,11 +78,14 @@ class Tap:
     async def _up(
         self, client: asyncio.StreamReader, on: asyncio.StreamWriter, said: Conversation
     ) -> None:
-        said.opening = await self._frame(client, on)
-        while True:
-            frame = await self._frame(client, on)
-            _, kind = struct.unpack_from(">ii", frame)
-            said.requests.append(Request(monotonic(), kind, frame[8:]))
+        try:
+            said.opening = await self._frame(client, on)
+            while True:
+                frame = await self._frame(client, on)
+                _, kind = struct.unpack_from(">ii", frame)
+                said.requests.append(Request(monotonic(), kind, frame[8:]))
+        finally:
+            said.closed = True
 
     async def _frame(self, client: asyncio.StreamReader, on: asyncio.StreamWriter) -> bytes:
         head = await client.readexactly(4)
@@ -93,10 +99,17 @@ class Tap:
         raise ConnectionResetError
 
 
-@contextmanager
-def tapped(host: str, port: int) -> Iterator[Tap]:
+T = TypeVar("T", bound=Tap)
+
+
+def tapped(host: str, port: int) -> AbstractContextManager[Tap]:
     """Relay to that server for as long as the block lasts."""
-    tap = Tap(host, port)
+    return relaying(Tap(host, port))
+
+
+@contextmanager
+def relaying(tap: T) -> Iterator[T]:
+    """Have it relay for as long as the block lasts."""
     ready, over = threading.Event(), asyncio.Event()
     thread = threading.Thread(
         target=lambda: tap._loop.run_until_complete(tap._listen(ready, over)), name="tap"

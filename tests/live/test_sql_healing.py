@@ -6,11 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -26,10 +24,12 @@ from membership import (
     connect,
 )
 from membership.testing import ROOM, eventually, take, told
+from tests.live.sessions import frozen
 
 PROFILES = pytest.mark.parametrize("profile", ["nova", "tuned"])
 Profile = Literal["nova", "tuned"]
 
+DOCUMENTS = {"nova": "service_lives", "tuned": "membership_documents"}
 DELETE = {"nova": "DELETE FROM services", "tuned": "DELETE FROM membership_members"}
 
 
@@ -44,11 +44,6 @@ def _execute(url: str, statement: str) -> None:
     engine.dispose()
 
 
-def _tree(deployment: Deployment) -> list[psutil.Process]:
-    (root,) = (psutil.Process(pid) for pid in deployment.servers[0].pids)
-    return [root, *root.children(recursive=True)]
-
-
 def _backend(url: str) -> int:
     """The server's process for one of the library's connections."""
     engine = sa.create_engine(url)
@@ -59,20 +54,6 @@ def _backend(url: str) -> int:
         ).scalar_one()
     engine.dispose()
     return pid
-
-
-@contextmanager
-def _frozen(deployment: Deployment) -> Iterator[None]:
-    """The whole server stopped: its connections stand, and nobody answers."""
-    stopped = _tree(deployment)
-    for process in stopped:
-        os.kill(process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in stopped:
-            if process.is_running():
-                os.kill(process.pid, signal.SIGCONT)
 
 
 def _drained(watch: Watch, quiet: float = 0.0) -> list[tuple[str, str | None]]:
@@ -121,6 +102,36 @@ def test_a_member_whose_row_was_deleted_joins_again(profile: Profile, postgres_u
             assert events[1].member.metadata == {"life": 2}
             me.update({"life": 3})
             assert take(watch, 1)[0].kind is EventKind.UPDATED
+
+
+@PROFILES
+def test_an_update_that_was_not_answered_is_written_in_the_same_life(
+    profile: Profile, postgres_url: str
+) -> None:
+    """Nobody has to ask for it again, and others see one event, and no second life."""
+    config = _config(profile)
+    with (
+        connect(postgres_url, config) as ours,
+        connect(postgres_url, config) as theirs,
+        theirs.watch("compute") as watch,
+    ):
+        story = _Told()
+        me = story.join(ours, "host-1")
+        token = me.token
+        take(watch, 1)
+        engine = sa.create_engine(postgres_url)
+        with engine.connect() as somebody:
+            somebody.exec_driver_sql(f"LOCK TABLE {DOCUMENTS[profile]} IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(Disconnected):
+                me.update({"life": 2})
+            assert me.metadata == {"life": 2}
+        engine.dispose()
+        (event,) = take(watch, 1)
+        assert event.kind is EventKind.UPDATED
+        assert event.member is not None
+        assert (event.member.token, event.member.metadata) == (token, {"life": 2})
+        assert _drained(watch, 0.5) == []
+        assert (me.token, story.said) == (token, [])
 
 
 @PROFILES
@@ -191,7 +202,7 @@ def test_nobody_dies_of_a_server_that_stops_for_longer_than_the_timeout(
         with theirs.watch("compute") as watch:
             take(watch, 5)
             eventually(lambda: not watch.view.unconfirmed)
-            with _frozen(mortal_postgres):
+            with frozen(mortal_postgres):
                 calls: list[Callable[[], object]] = [
                     lambda: theirs.members("compute"),
                     lambda: theirs.join("compute", "late"),
@@ -225,12 +236,15 @@ def test_nobody_dies_of_a_server_that_stops_for_longer_than_the_timeout(
             assert ("resynced", None) in events
 
 
-def test_closing_is_bounded_while_the_server_stands_still(mortal_postgres: Deployment) -> None:
-    config = _config("tuned")
+@PROFILES
+def test_closing_is_bounded_while_the_server_stands_still(
+    profile: Profile, mortal_postgres: Deployment
+) -> None:
+    config = _config(profile)
     membership = connect(mortal_postgres.url, config)
     membership.join("compute", "host-1")
     watch = membership.watch("compute")
-    with _frozen(mortal_postgres):
+    with frozen(mortal_postgres):
         started = time.monotonic()
         membership.close()
         assert time.monotonic() - started < 3 * (config.timeout + config.connect_timeout) + ROOM

@@ -6,9 +6,6 @@ through the same faults of one server, at the same timings; the test prints what
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -16,10 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal
 
-import psutil
 import pytest
 
-from bench.engines.live.provision import Deployment
+from bench.engines.live.provision import Control, Deployment
 from membership import (
     Disconnected,
     EventKind,
@@ -32,6 +28,7 @@ from membership import (
     connect,
 )
 from membership.testing import ROOM, eventually
+from tests.live.sessions import frozen
 
 pytestmark = pytest.mark.alone
 
@@ -52,56 +49,14 @@ class Clock:
         return time.time() + self.ahead
 
 
-class Server:
-    """The server that the test may stop and start."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        (pid,) = deployment.servers[0].pids
-        self._process = psutil.Process(pid)
-        self._command = self._process.cmdline()
-        self._folder = self._process.cwd()
-        uid, gid = self._process.uids().real, self._process.gids().real
-        self._owner = (uid, gid) if os.getuid() == 0 else (None, None)
-        self._second: subprocess.Popen[bytes] | None = None
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Shut down in order, and started again on its data."""
-        self._process.send_signal(signal.SIGINT)
-        with suppress(psutil.TimeoutExpired):
-            self._process.wait(ROOM)
-        try:
-            yield
-        finally:
-            uid, gid = self._owner
-            self._second = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "QUIT", "--", *self._command],
-                cwd=self._folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                user=uid,
-                group=gid,
-                extra_groups=None if uid is None else [],
-            )
-            self._process = psutil.Process(self._second.pid)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Its connections stand, and nobody answers."""
-        processes = [self._process, *self._process.children(recursive=True)]
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for process in processes:
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGCONT)
-
-    def end(self) -> None:
-        if self._second is not None:
-            self._second.send_signal(signal.SIGQUIT)
-            self._second.wait(ROOM)
+@contextmanager
+def restarted(server: Control) -> Iterator[None]:
+    """Shut down in order, and started again on its data."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
 
 
 class Camp:
@@ -181,10 +136,10 @@ class Camp:
 def test_a_databases_bad_day_is_novas_mass_death_and_nobodys_with_tuned(
     mortal_postgres: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = Server(mortal_postgres)
+    (server,) = mortal_postgres.servers
+    stopped = restarted(mortal_postgres.control(server.name))
     told: dict[tuple[str, str], int] = {}
     with ExitStack() as stack:
-        stack.callback(server.end)
         camps = [Camp(mortal_postgres.url, profile, stack) for profile in PROFILES]
 
         def after(fault: str, newcomers: list[threading.Thread]) -> None:
@@ -197,8 +152,8 @@ def test_a_databases_bad_day_is_novas_mass_death_and_nobodys_with_tuned(
                     told[f"{fault}: missing to a new reader", camp.profile] = camp.missing()
 
         after("nothing", [])
-        for fault, outage in (("restart", server.stopped), ("pause", server.paused)):
-            with outage():
+        for fault, outage in (("restart", stopped), ("pause", frozen(mortal_postgres))):
+            with outage:
                 time.sleep(OUTAGE - 1.0)
                 newcomers = [camp.newcomer() for camp in camps]
                 time.sleep(1.0)

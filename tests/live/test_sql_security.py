@@ -9,15 +9,17 @@ import signal
 import socket
 import subprocess
 import traceback
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import sqlalchemy as sa
 
 from bench.engines.live.provision import Deployment
-from membership import Disconnected, SqlConfig, connect
+from membership import Disconnected, MembershipError, SqlConfig, connect
 from membership.testing import eventually, take, told
 
 SECRET = "s3cr3t/with:odd%signs"
@@ -146,3 +148,44 @@ def test_no_failure_shows_the_password(
     shown = "\n".join([*said, caplog.text])
     assert "guard" in shown  # the server's word on whom it turned away
     assert "s3cr3t" not in shown
+
+
+@pytest.mark.parametrize("profile", ["nova", "tuned"])
+def test_a_role_that_may_only_read_sees_everything_and_changes_nothing(
+    profile: Literal["nova", "tuned"], mortal_postgres: Deployment
+) -> None:
+    """Each write fails with an error that says why, and isn't taken for an outage."""
+    config = replace(CONFIG, profile=profile)
+    reader = sa.make_url(mortal_postgres.url).set(username="reader")
+    with connect(mortal_postgres.url, config) as ours:
+        owner = sa.create_engine(mortal_postgres.url)
+        with owner.begin() as connection:
+            connection.exec_driver_sql("CREATE USER reader")
+            connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+        owner.dispose()
+        me = ours.join("compute", "host-1", metadata={"n": 1})
+        ours.cell("c").compare_and_set(b"kept", 0)
+        with (
+            connect(reader.render_as_string(), config) as theirs,
+            theirs.watch("compute") as watch,
+        ):
+            attempts: list[Callable[[], object]] = [
+                lambda: theirs.join("compute", "host-2"),
+                lambda: theirs.join("another", "host-1"),
+                lambda: theirs.force_down("compute", "host-1"),
+                lambda: theirs.lift("compute", "host-1"),
+                lambda: theirs.cell("c").compare_and_set(b"theirs", 1),
+                lambda: theirs.cell("d").compare_and_set(b"theirs", 0),
+            ]
+            for attempt in attempts:
+                with pytest.raises(MembershipError, match="refuses it: permission denied") as no:
+                    attempt()
+                assert not isinstance(no.value, Disconnected)
+            assert told(take(watch, 1)) == [("joined", "host-1")]
+            me.update({"n": 2})
+            assert told(take(watch, 1)) == [("updated", "host-1")]
+            assert theirs.cell("c").get().value == b"kept"
+            assert theirs.forced_down("compute") == {}
+            assert theirs.groups() == ("compute",)
+        assert list(ours.members("compute").members) == ["host-1"]
+        assert me.is_member

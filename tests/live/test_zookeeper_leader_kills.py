@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-import psutil
 import pytest
 
 from bench.engines.live.provision import Deployment, Server, zookeeper
@@ -39,17 +37,10 @@ def join_url(url: str) -> ZooKeeperMembership:
 
 
 class Ensemble:
-    """Servers that can be killed, and started again on their data and their ports."""
+    """Servers, and who of them leads."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.servers = deployment.servers
-        self._processes = {
-            server.name: psutil.Process(server.pids[0]) for server in deployment.servers
-        }
-        self._commands = {
-            name: (process.cmdline(), process.cwd()) for name, process in self._processes.items()
-        }
-        self._started: list[subprocess.Popen[bytes]] = []
 
     def wait_without(self, dead: Server) -> None:
         """Until the others serve, under a leader."""
@@ -65,27 +56,6 @@ class Ensemble:
     def leader(self) -> Server:
         (leader,) = (server for server in self.servers if server.role() == "leader")
         return leader
-
-    def kill(self, server: Server) -> None:
-        process = self._processes[server.name]
-        process.kill()
-        process.wait()
-
-    def start(self, server: Server) -> None:
-        command, folder = self._commands[server.name]
-        again = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *command],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._started.append(again)
-        self._processes[server.name] = psutil.Process(again.pid)
-
-    def close(self) -> None:
-        for process in self._started:
-            process.kill()
-            process.wait()
 
 
 class Overlaps:
@@ -147,7 +117,6 @@ def test_a_leader_killed_again_and_again_costs_no_life_and_makes_no_second_leade
 
     with ExitStack() as stack:
         ensemble = Ensemble(mortal_ensemble)
-        stack.callback(ensemble.close)
         pool = stack.enter_context(ThreadPoolExecutor(16))
         namespace = parse(mortal_ensemble.url).namespace
         observers = [
@@ -188,10 +157,10 @@ def test_a_leader_killed_again_and_again_costs_no_life_and_makes_no_second_leade
         for number in range(KILLS):
             victim = ensemble.leader()
             killed = time.monotonic()
-            ensemble.kill(victim)
+            mortal_ensemble.control(victim.name).kill()
             ensemble.wait_without(victim)
             replaced = time.monotonic() - killed
-            ensemble.start(victim)
+            mortal_ensemble.control(victim.name).launch()
             eventually(all_back, 3 * SESSION)
             back = time.monotonic() - killed
             ensemble.wait_for_all()

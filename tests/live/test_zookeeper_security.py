@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
-import subprocess
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from collections.abc import Callable
 
 import pytest
 from kazoo.client import KazooClient
 
-from bench.engines.live.provision import ServerSpec, missing, zookeeper
-from bench.engines.live.provision.process import Process, stop_all
-from bench.engines.live.provision.startup import ports, wait_until
 from membership import (
     Absent,
     CellState,
@@ -26,14 +15,12 @@ from membership import (
     Freshness,
     InvalidValue,
     MembershipError,
-    Tls,
     ZooKeeperConfig,
     connect,
 )
 from membership.backends.zookeeper import ZooKeeperMembership
-from membership.backends.zookeeper.connection import Handler
 from membership.backends.zookeeper.paths import parse
-from membership.testing import Check, checks, eventually, run, take, told
+from membership.testing import eventually, take, told
 from tests.live.sessions import cut, expire, outsider
 
 SECRET = "correct-horse"
@@ -42,11 +29,6 @@ OWNER = ZooKeeperConfig(3.0, digest=f"nova:{SECRET}")
 INTRUDER = ZooKeeperConfig(3.0, digest=f"nova:{WRONG}")
 GROUP = "compute"
 SOON = 20.0
-JARS = tuple(
-    Path(f"/usr/share/java/{name}.jar")
-    for name in ("slf4j-simple", "zookeeper", "netty-codec", "netty-resolver")
-)
-"""TLS needs the last two, which Debian's ZooKeeper brings and doesn't name itself."""
 
 
 def join(url: str, config: ZooKeeperConfig) -> ZooKeeperMembership:
@@ -231,174 +213,3 @@ def test_a_url_with_credentials_is_refused_without_repeating_them() -> None:
     with pytest.raises(InvalidValue, match="digest=") as refusal:
         connect(f"zookeeper://nova:{SECRET}@127.0.0.1:1/n")
     assert SECRET not in spelt_out(refusal.value)
-
-
-# --- TLS
-
-
-@dataclass(frozen=True)
-class TlsServer:
-    """A server that speaks TLS to clients with a certificate, and plain text to the tests."""
-
-    port: int
-    plain: int
-    folder: Path
-
-    def url(self, host: str = "127.0.0.1", namespace: str = "n") -> str:
-        return f"zookeeper://{host}:{self.port}/{namespace}"
-
-    def config(self, patience: float = SOON, **changes: str | None) -> ZooKeeperConfig:
-        paths: dict[str, str | None] = {
-            "ca": str(self.folder / "ca.crt"),
-            "certificate": str(self.folder / "client.crt"),
-            "key": str(self.folder / "client.key"),
-        }
-        return ZooKeeperConfig(3.0, patience, digest=f"nova:{SECRET}", tls=Tls(**(paths | changes)))
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def certify(folder: Path, name: str) -> None:
-    """A key and a certificate for this host's loopback address, from our own authority."""
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    if not (folder / "ca.crt").exists():
-        openssl(
-            folder, "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca"
-        )
-    openssl(folder, "req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=x")
-    authority = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"]
-    signing = ["x509", "-req", "-in", f"{name}.csr", *authority, "-extfile", "names"]
-    openssl(folder, *signing, "-out", f"{name}.crt")
-
-
-@pytest.fixture(scope="module")
-def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
-    spec = ServerSpec("zookeeper", tick=0.5)
-    lacks = [*map(str, missing(spec, "local")), *(str(jar) for jar in JARS if not jar.exists())]
-    if lacks:
-        if os.environ.get("CI") == "true":
-            pytest.fail("\n".join(lacks))
-        pytest.skip("\n".join(lacks))
-    folder = tmp_path_factory.mktemp("tls")
-    certify(folder, "server")
-    certify(folder, "client")
-    pem = (folder / "server.key").read_text() + (folder / "server.crt").read_text()
-    (folder / "server.pem").write_text(pem)
-    (folder / "ca.pem").write_text((folder / "ca.crt").read_text())
-    plain, secure = ports(2, first=None)
-    settings = zookeeper.settings(spec) | {
-        "dataDir": str(folder),
-        "clientPort": str(plain),
-        "clientPortAddress": "127.0.0.1",
-        "secureClientPort": str(secure),
-        "secureClientPortAddress": "127.0.0.1",
-        "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
-        "ssl.keyStore.location": str(folder / "server.pem"),
-        "ssl.trustStore.location": str(folder / "ca.pem"),
-    }
-    (folder / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    command = [
-        "java",
-        "-Xmx300m",
-        "-XX:-UsePerfData",
-        f"-Djava.io.tmpdir={folder}",
-        "-cp",
-        ":".join(map(str, JARS)),
-        "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-        "zoo.cfg",
-    ]
-    process = Process.start("zk-tls", command, folder, stop_with=SIGTERM, die_with=SIGKILL)
-
-    def check() -> None:
-        if process.popen.poll() is not None:
-            raise process.failure()
-
-    try:
-        wait_until(lambda: zookeeper.serving([("127.0.0.1", plain)]), check=check, what="ZooKeeper")
-        yield TlsServer(secure, plain, folder)
-    finally:
-        stop_all([process])
-
-
-class TlsSubject:
-    def __init__(self, server: TlsServer, namespace: str) -> None:
-        self._server = server
-        self._namespace = namespace
-
-    def connect(self) -> ZooKeeperMembership:
-        return join(self._server.url(namespace=self._namespace), self._server.config())
-
-    def crash(self, membership: object) -> None:
-        assert isinstance(membership, ZooKeeperMembership)
-        membership.abandon()
-
-    def sessions(self) -> int:
-        lines = zookeeper.ask("127.0.0.1", self._server.plain, "mntr").splitlines()
-        (count,) = (line.split()[1] for line in lines if line.startswith("zk_global_sessions"))
-        return int(count)
-
-
-@pytest.mark.parametrize("check", checks(), ids=lambda check: check.__name__)
-def test_the_contract_over_tls_with_a_digest(check: Check, tls_server: TlsServer) -> None:
-    run(check, TlsSubject(tls_server, check.__name__))
-
-
-@pytest.mark.parametrize(
-    ("host", "changes", "reason"),
-    [
-        ("127.0.0.1", {"ca": None}, "CERTIFICATE_VERIFY_FAILED"),
-        ("localhost", {}, "CERTIFICATE_VERIFY_FAILED"),
-        ("127.0.0.1", {"certificate": None, "key": None}, "(?i)certificate"),
-    ],
-    ids=["unknown authority", "another host's certificate", "no certificate of ours"],
-)
-def test_a_handshake_that_fails_says_why(
-    tls_server: TlsServer, host: str, changes: dict[str, str | None], reason: str
-) -> None:
-    with pytest.raises(Disconnected, match=reason) as refusal:
-        join(tls_server.url(host), tls_server.config(2.0, **changes))
-    assert SECRET not in spelt_out(refusal.value)
-
-
-def test_tls_files_that_are_not_there_are_refused_before_connecting(tls_server: TlsServer) -> None:
-    with pytest.raises(InvalidValue, match="nowhere"):
-        join(tls_server.url(), tls_server.config(ca="nowhere"))
-    with pytest.raises(InvalidValue, match="certificate"):
-        Tls(key="key")
-
-
-def test_what_tls_has_read_ahead_counts_as_readable(tls_server: TlsServer) -> None:
-    """Two answers in one record, as a proxy may send them: the second one mustn't wait."""
-    ours, theirs = socket.socketpair()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tls_server.folder / "server.crt", tls_server.folder / "server.key")
-    with ThreadPoolExecutor(1) as pool, ours, theirs:
-        serving = pool.submit(context.wrap_socket, theirs, server_side=True)
-        trusting = ssl.create_default_context(cafile=tls_server.folder / "ca.crt")
-        with (
-            trusting.wrap_socket(ours, server_hostname="127.0.0.1") as client,
-            serving.result() as server,
-        ):
-            server.send(b"12")
-            assert client.recv(1) == b"1"
-            handler = Handler(1, None)
-            assert handler.select([client], [], [], 0.0) == ([client], [], [])
-            assert client.recv(1) == b"2"
-            assert handler.select([client], [], [], 0.0) == ([], [], [])
-
-
-def test_a_cut_tls_connection_is_made_again(tls_server: TlsServer) -> None:
-    with TlsSubject(tls_server, "cut").connect() as ours, ours.watch(GROUP) as watch:
-        me = ours.join(GROUP, "host-1")
-        token = me.token
-        take(watch, 1)
-        for _ in range(3):
-            cut(ours)
-            assert told(take(watch, 1)) == [("resynced", None)]
-        ours.join(GROUP, "host-2")
-        assert told(take(watch, 1)) == [("joined", "host-2")]
-        assert me.is_member
-        assert me.token == token

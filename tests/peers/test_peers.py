@@ -7,12 +7,9 @@ fails here and says so.
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -22,6 +19,7 @@ from tooz import coordination
 
 from bench.engines.live.provision import Deployment
 from membership import SqlConfig, connect
+from tests.live.sessions import frozen
 from tests.peers.adapters import (
     GROUP,
     SESSION,
@@ -86,17 +84,6 @@ def until(holds: Callable[[], bool], *clients: Client) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-@contextmanager
-def stopped(deployment: Deployment) -> Iterator[None]:
-    """The server stands still; its kernel goes on taking connections."""
-    (pid,) = deployment.servers[0].pids
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 # --- 1: a member whose session expired
@@ -244,7 +231,7 @@ def test_a_client_of_a_frozen_server_learns_in_time_that_its_session_may_be_over
     me = new(kind, "me")
     me.join()
     assert not me.says_lost()
-    with stopped(quick_zookeeper):
+    with frozen(quick_zookeeper):
         end = time.monotonic() + PATIENCE  # three times what the session would have lasted
         while not (told := me.says_lost()) and time.monotonic() < end:
             time.sleep(0.02)

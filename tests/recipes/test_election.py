@@ -147,6 +147,29 @@ def test_a_dead_leaders_seat_is_taken_after_its_lease(servers: Servers) -> None:
         assert sampler.most == 1
 
 
+def test_a_seat_that_changes_hands_while_it_is_counted_out_is_counted_anew(
+    memory: Servers,
+) -> None:
+    """Another takes the dead leader's seat between a candidate's count and its write, and the
+    candidate hears of it at once: that leadership has a whole lease all the same."""
+    lease = 0.5
+    others = memory.connect().cell("election/boss/0")
+    others.compare_and_set(b'["dead", 1]', 0)
+    over = time.monotonic() + lease
+    changed: list[float] = []
+
+    def step(when: str, cell: str, _value: bytes) -> None:
+        counted_out = time.monotonic() >= over and not changed
+        if when == "read" and cell.endswith("/renewal") and counted_out:
+            others.compare_and_set(b'["other", 2]', 1)
+            changed.append(time.monotonic())
+
+    with stand(Obstructed(memory.connect(), step), "a", lease=lease) as a:
+        elected(a, 3 * lease)
+        assert changed
+        assert time.monotonic() - changed[0] >= lease
+
+
 def test_a_leader_that_starts_again_under_its_name_waits_for_its_own_lease(
     servers: Servers,
 ) -> None:

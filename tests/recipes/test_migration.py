@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from membership.recipes.migration import Both, Difference
 from membership.recipes.settings import Setting
 from membership.testing import ROOM, Check, checks, eventually, quiet, run, take, told
 from tests.live.sessions import frozen
+from tests.threads import none_left
 
 SQL = SqlConfig(interval=0.25, timeout=3.0, poll=0.1)
 _numbers = itertools.count()
@@ -51,9 +54,8 @@ def new(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    eventually(lambda: set(threading.enumerate()) <= before, why=threading.enumerate)
+    with none_left():
+        yield
 
 
 class BothSubject:
@@ -74,6 +76,14 @@ class BothSubject:
         assert isinstance(new, SqlMembership)
         old.abandon()
         new.abandon()
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Of SQLite, whose file is somebody else's."""
+        lock = sqlite3.connect(self._sqlite.removeprefix("sqlite:///"), isolation_level=None)
+        with closing(lock) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
 
     def sessions(self) -> int:
         return 0  # each backend's own tests count them
@@ -186,6 +196,31 @@ def test_a_consumer_that_waits_is_woken_by_the_switch(old: Connect, new: Connect
         watch.close()
         consumer.join(ROOM)
         assert not consumer.is_alive()
+
+
+def test_who_waits_for_several_streams_is_called_for_either_side(
+    old: Connect, new: Connect
+) -> None:
+    with (
+        Both(old(), new()) as both,
+        both.watch("compute") as watch,
+        old() as before,
+        new() as after,
+    ):
+        called = threading.Event()
+        watch.notify(called.set)
+        called.clear()
+        before.join("compute", "only-old")
+        assert called.wait(both.traits.detection + ROOM)
+        assert told(take(watch, 1)) == [("joined", "only-old")]
+        called.clear()
+        both.switch("new")
+        assert called.is_set()
+        assert told(take(watch, 2)) == [("resynced", None), ("left", "only-old")]
+        called.clear()
+        after.join("compute", "only-new")
+        assert called.wait(both.traits.detection + ROOM)
+        assert told(take(watch, 1)) == [("joined", "only-new")]
 
 
 def test_a_join_that_one_side_refuses_is_left_on_the_other(old: Connect, new: Connect) -> None:

@@ -80,6 +80,7 @@ class SqlMembership(Membership):
             cell_period=period,
             mass_loss=config.mass_loss,
             listener=Listener(database) if pushed else None,
+            meter=meter,
         )
 
     def __repr__(self) -> str:
@@ -216,6 +217,9 @@ class SqlMembership(Membership):
 
     def lost(self, registration: SqlRegistration) -> None:
         self._heartbeat.remove(registration)
+        self._healer.add(registration)
+
+    def untold(self, registration: SqlRegistration) -> None:
         self._healer.add(registration)
 
     def left(self, registration: SqlRegistration) -> None:

@@ -23,14 +23,20 @@ from sqlalchemy.exc import (
 
 from membership.backends.sql.dialects import CHANNELS
 from membership.config import SqlConfig
-from membership.errors import Disconnected, InvalidValue, MissingDriver
+from membership.errors import Disconnected, InvalidValue, MembershipError, MissingDriver
 
 if TYPE_CHECKING:
     import psycopg
 
+_NO_RIGHT = "42501"
+"""PostgreSQL's state of a statement that the role has no right to."""
+
 
 class Database:
     """The connections of one `Membership`. Opens none before the first statement.
+
+    What raises Disconnected raises MembershipError where the database answers that the role has no
+    right to it.
 
     Raises: InvalidValue for a URL that no backend here serves; MissingDriver.
     """
@@ -108,7 +114,7 @@ class Database:
                 yield connection
         except SQLAlchemyError as error:
             reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
-            raise self._disconnected(reason) from error
+            raise self._failure(reason) from error
 
     @contextmanager
     def listening(self) -> Iterator[psycopg.Connection[Any]]:
@@ -126,10 +132,12 @@ class Database:
                     connection.execute(f"LISTEN {channel}")
                 yield connection
         except (SQLAlchemyError, psycopg.Error) as error:
-            raise self._disconnected(error) from error
+            raise self._failure(error) from error
 
-    def _disconnected(self, reason: BaseException) -> Disconnected:
+    def _failure(self, reason: BaseException) -> MembershipError:
         first = (str(reason).splitlines() or [type(reason).__name__])[0]
+        if getattr(reason, "sqlstate", None) == _NO_RIGHT:
+            return MembershipError(f"{self.name} refuses it: {first}")
         return Disconnected(f"{self.name} didn't answer: {first}")
 
     def dispose(self) -> None:

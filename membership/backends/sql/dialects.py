@@ -93,8 +93,9 @@ def _sqlite_among(element: among, compiler: SQLCompiler, **kwargs: Any) -> str:
 class announced(FunctionElement[None]):  # noqa: N801  a function of SQL
     """In RETURNING: tell those who listen, as the transaction commits, that this has changed.
 
-    A push rides on the statement that makes the change, so it costs no round trip. Where the
-    database has no such thing, readers find out by their polls.
+    A push rides on the statement that makes the change, so it costs no round trip; but PostgreSQL
+    lets only one transaction that notifies commit at a time (see `SqlConfig.profile` for the
+    price). Where the database has no such thing, readers find out by their polls.
     """
 
     inherit_cache = True

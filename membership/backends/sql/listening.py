@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from membership.backends.sql.database import Database
-from membership.errors import Disconnected
+from membership.errors import MembershipError
 
 Hear = Callable[[str | None, str], None]
 """Told of a change: channel, and name of what has changed. No channel: anything may have."""
@@ -56,7 +56,7 @@ class Listener:
             while not self._stopped.is_set():
                 try:
                     self._listen(hear, awake)
-                except Disconnected as error:
+                except MembershipError as error:
                     _logger.debug("%s; polls go on", error)
                 self._stopped.wait(_RETRY * random.uniform(0.5, 1.5))  # noqa: S311  no secret
 

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from membership.api import Meter
 from membership.backends.sql.dialects import CELLS
 from membership.backends.sql.listening import Listener
 from membership.backends.sql.profile import Beat, Follower, Part, Whole
 from membership.config import MassLoss
-from membership.errors import Closed, Disconnected
+from membership.errors import Closed, Disconnected, MembershipError
 from membership.feed import CellFeed, Feed
 from membership.model import CellState, Freshness
 
@@ -91,8 +92,10 @@ class Reader:
         cell_period: float,
         mass_loss: MassLoss,
         listener: Listener | None,
+        meter: Meter,
     ) -> None:
         self._follow = follow
+        self._meter = meter
         self._read_cell = read_cell
         self._timeout = timeout
         self._cell_period = cell_period
@@ -118,12 +121,13 @@ class Reader:
                 follower = self._follow(group)
                 following = _Group(follower=follower, next=_somewhere_within(follower.period))
             with following.reading:
+                asked = time.monotonic()
                 whole = following.follower.read()
                 with self._changed:
                     self._check_running()
                     self._groups[group] = following  # its last watch may have closed meanwhile
                     following.feeds.append(feed)
-                self._tell(following, whole)
+                self._tell(following, whole, asked)
         self._wake()
         return feed
 
@@ -134,12 +138,13 @@ class Reader:
         if following is None:
             return None
         with following.reading:
+            asked = time.monotonic()
             try:
                 whole = following.follower.read()
             except Disconnected:
                 self._distrust(following)
                 raise
-            self._tell(following, whole)
+            self._tell(following, whole, asked)
         self._wake()  # what expires next may have changed
         return whole
 
@@ -269,13 +274,14 @@ class Reader:
             else:
                 if on_cadence:
                     group.next = _after(group.next, group.follower.period)
-                self._tell(group, found)
+                self._tell(group, found, now)
                 group.rest(now)
 
-    def _tell(self, group: _Group, found: Whole | Part) -> None:
+    def _tell(self, group: _Group, found: Whole | Part, asked: float) -> None:
         with self._changed:
             feeds = list(group.feeds)
         now = time.monotonic()
+        self._meter("read_seconds", now - asked)
         gap = group.failing and now - group.answered > self._timeout
         group.answered, group.failing = now, False
         group.expiry = group.follower.expiry()
@@ -304,7 +310,7 @@ class Reader:
         cell.changed = math.inf
         try:
             state = self._read_cell(name)
-        except Disconnected:
+        except MembershipError:
             return  # a cell's watch says what it saw last
         cell.rest(now)
         with self._changed:

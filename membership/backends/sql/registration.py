@@ -1,4 +1,4 @@
-"""One membership of ours on SQL, and the thread that brings back those that were lost."""
+"""One membership of ours on SQL, and the thread that mends those with which something is amiss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 from membership.api import Callback, Registration
 from membership.backends.sql.profile import Claim, Life, Profile
 from membership.encoding import encode_metadata, freeze_metadata
-from membership.errors import Disconnected, NameTaken, NotAMember
+from membership.errors import Disconnected, MembershipError, NameTaken, NotAMember
 from membership.liveness import lease_deadline
 from membership.model import Metadata
 
@@ -32,6 +32,9 @@ class Owner(Protocol):
 
     def lost(self, registration: SqlRegistration) -> None:
         """Its life is over: bring it back."""
+
+    def untold(self, registration: SqlRegistration) -> None:
+        """The database may not have heard of its metadata: tell it."""
 
     def left(self, registration: SqlRegistration) -> None:
         """It is over for good: forget it."""
@@ -79,7 +82,7 @@ class SqlRegistration(Registration):
             return self._standing and not self._left and time.monotonic() < deadline
 
     def update(self, metadata: Metadata) -> None:
-        encoded = encode_metadata(metadata, self._owner.metadata_bytes).decode()
+        encode_metadata(metadata, self._owner.metadata_bytes)
         with self._changing:
             if self.left:
                 raise NotAMember(f"{self.name!r} has left {self.group!r}")
@@ -91,11 +94,19 @@ class SqlRegistration(Registration):
             if not self.standing:
                 return  # the next life joins with it
             self._written = False
-            life = self.life
-            if self._owner.profile.update(life, encoded):
-                self._written = True
-            elif self.end(life):
-                self._owner.lost(self)
+            try:
+                self._write()
+            except Disconnected:
+                self._owner.untold(self)
+                raise
+
+    def _write(self) -> None:
+        """`_changing` is held. Raises: Disconnected."""
+        life = self.life
+        if self._owner.profile.update(life, encode_metadata(self._metadata).decode()):
+            self._written = True
+        elif self.end(life):
+            self._owner.lost(self)
 
     def leave(self) -> None:
         with self._changing:
@@ -147,6 +158,18 @@ class SqlRegistration(Registration):
         with self._state:
             return not self._standing and not self._left
 
+    @property
+    def amiss(self) -> bool:
+        """Whether the database has yet to hear of something: a new life, or metadata."""
+        with self._state:
+            return not self._left and not (self._standing and self._written)
+
+    def tell(self) -> None:
+        """Write the metadata that the database may not have heard of. Raises: Disconnected."""
+        with self._changing:
+            if not self._written and self.standing and not self.left:
+                self._write()
+
     def rejoin(self, claim: Claim) -> bool:
         """Try for another life; whether it stands. Raises: NameTaken, Disconnected."""
         with self._changing:
@@ -162,9 +185,10 @@ class SqlRegistration(Registration):
 
 
 class Healer:
-    """Brings back lost registrations and calls their callbacks, one after the other.
+    """Brings back lost registrations, calls their callbacks, and tells the database of metadata
+    that it may not have heard of; one after the other.
 
-    Its thread exists only while there is somebody to bring back: it must hold up no heartbeat.
+    Its thread exists only while there is something to do: it must hold up no heartbeat.
     """
 
     def __init__(
@@ -174,7 +198,8 @@ class Healer:
         self._pause = pause
         self._on_rejoined = on_rejoined
         self._lock = threading.Lock()
-        self._lost: dict[SqlRegistration, Claim | None] = {}
+        self._amiss: dict[SqlRegistration, Claim | None] = {}
+        """With the endeavour to bring it back, once that has begun."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -182,7 +207,7 @@ class Healer:
         with self._lock:
             if self._stopped.is_set():
                 return
-            self._lost[registration] = None
+            self._amiss.setdefault(registration)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="membership-healer", daemon=True
@@ -200,31 +225,35 @@ class Healer:
     def _run(self) -> None:
         while True:
             with self._lock:
-                lost = list(self._lost.items())
-                if not lost or self._stopped.is_set():
+                amiss = list(self._amiss.items())
+                if not amiss or self._stopped.is_set():
                     self._thread = None
                     return
-            for registration, claim in lost:
+            for registration, claim in amiss:
                 if not self._stopped.is_set():
                     self._heal(registration, claim)
             self._stopped.wait(self._pause * random.uniform(0.8, 1.2))  # noqa: S311  no secret
 
     def _heal(self, registration: SqlRegistration, claim: Claim | None) -> None:
-        if claim is None:
-            claim = self._profile.claim(registration.group, registration.name)
-            _call(registration.on_lost, registration)
         rejoined = False
         try:
-            rejoined = registration.rejoin(claim)
+            if not registration.lost:
+                registration.tell()
+            else:
+                if claim is None:
+                    claim = self._profile.claim(registration.group, registration.name)
+                    _call(registration.on_lost, registration)
+                if rejoined := registration.rejoin(claim):
+                    claim = None
         except NameTaken:
             claim = self._profile.claim(registration.group, registration.name)
-        except Disconnected:
-            pass  # and again
+        except MembershipError as error:  # waiting may mend it, and rights that were taken away too
+            _logger.debug("%r in %r: %s", registration.name, registration.group, error)
         with self._lock:
-            if registration.lost:
-                self._lost[registration] = claim
+            if registration.amiss:
+                self._amiss[registration] = claim
             else:
-                self._lost.pop(registration, None)
+                self._amiss.pop(registration, None)
         if rejoined:
             self._on_rejoined(registration)
             _call(registration.on_rejoined, registration)

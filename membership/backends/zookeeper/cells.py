@@ -11,6 +11,7 @@ from membership.api import Cell, Condition, Fence
 from membership.backends.zookeeper.client import RETRY, Client, logger
 from membership.backends.zookeeper.operations import (
     Lost,
+    Node,
     NodeExists,
     NoNode,
     Refused,
@@ -140,23 +141,24 @@ def _nothing_at(path: str, rights: tuple[Acl, ...]) -> tuple[Any, ...]:
     return create_part(path, b"", rights), delete_part(path)
 
 
-async def read_cell(client: Client, path: str, *, watch: bool = False) -> CellState:
-    """The committed state; the watch is of whatever comes after it. Raises: Lost."""
-    reads: list[asyncio.Future[Any]] = [client.ask(sync(path))]
-    if watch:  # one that holds whether there is a node or not
-        reads.append(client.ask(exists(path, watch=True)))
-    *_, node = await asyncio.gather(*reads, client.ask(get(path)))
-    return CellState() if node is None else CellState(node.data, node.stat.version + 1)
+async def read_cell(client: Client, path: str) -> CellState:
+    """The committed state. Raises: Lost."""
+    _, node = await asyncio.gather(client.ask(sync(path)), client.ask(get(path)))
+    return _state(node)
 
 
 async def follow_cell(client: Client, path: str, feed: CellFeed) -> None:
     """Feed it until cancelled."""
     with client.stirring(path) as stirred:
+        synced = False
         while True:
             stirred.clear()
             await client.connected()
             try:
-                feed.put(await read_cell(client, path, watch=True))
+                if not synced:  # so that the first state told is the present one
+                    await client.ask(sync(path))
+                    synced = True
+                feed.put(await _read_and_watch(client, path))
             except Lost:
                 continue
             except MembershipError as error:  # waiting may mend it: rights that were taken away
@@ -164,3 +166,16 @@ async def follow_cell(client: Client, path: str, feed: CellFeed) -> None:
                 await asyncio.sleep(RETRY)
                 continue
             await stirred.wait()
+
+
+async def _read_and_watch(client: Client, path: str) -> CellState:
+    """The state that this server knows; whatever it learns after that is watched. Raises: Lost."""
+    while True:
+        node = await client.ask(get(path, watch=True))
+        # where there is no node, only this leaves a watch
+        if node is not None or await client.ask(exists(path, watch=True)) is None:
+            return _state(node)
+
+
+def _state(node: Node | None) -> CellState:
+    return CellState() if node is None else CellState(node.data, node.stat.version + 1)
