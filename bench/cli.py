@@ -5,20 +5,23 @@ Exit codes: 0 good; 1 an objective or a regression failed; 2 the scenario or the
 130 interrupted.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
+from bench import decide, shell
 from bench import doctor as machine
-from bench import shell
 from bench.errors import HarnessError, ScenarioError
 from bench.interruption import interruptible
 from bench.options import as_json
@@ -29,8 +32,18 @@ from bench.report.table import table as result_table
 from bench.scenario import find, load
 from bench.scenario import schema as scenario_schema
 
+if TYPE_CHECKING:
+    from bench.run import Outcome
+
 INTERRUPTED = 130
 BROKE_OFF = 3
+FROM_SCRATCH = {
+    "scenarios": "SCENARIO",
+    "overrides": "--set",
+    "repeat": "--repeat",
+    "out": "--out",
+}
+"""What a run that is resumed takes from its result."""
 
 
 class Commands(click.Group):
@@ -92,7 +105,7 @@ def main() -> None:
     """
 
 
-for command in shell.COMMANDS:
+for command in (*shell.COMMANDS, *decide.COMMANDS):
     main.add_command(command)
 
 
@@ -143,11 +156,15 @@ def plan(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.argument("scenario", default="quickstart")
 @overrides
 @servers
+@click.option("--clean", is_flag=True, help="Only remove what dead harnesses have left here.")
 @as_json
 def doctor(
-    scenario: str, overrides: tuple[str, ...], servers: tuple[str, ...], as_json: bool
+    scenario: str, overrides: tuple[str, ...], servers: tuple[str, ...], clean: bool, as_json: bool
 ) -> None:
     """Say what this machine lacks for a scenario, and the command that mends it."""
+    if clean:
+        _clean(as_json)
+        return
     lacks = machine.examine(planned(load(find(scenario), overrides)), servers)
     if as_json:
         _say({"ok": not lacks, "lacks": [dataclasses.asdict(lack) for lack in lacks]})
@@ -160,8 +177,22 @@ def doctor(
         raise click.exceptions.Exit(4)
 
 
+def _clean(as_json: bool) -> None:
+    from bench.engines.live.leftovers import clean  # not at import: most commands need no engine
+
+    removed = []
+    for leftover in clean():
+        removed.append(dataclasses.asdict(leftover))
+        if not as_json:
+            click.echo(f"removed {leftover.what} of the dead process {leftover.owner}")
+    if as_json:
+        _say({"removed": removed})
+    elif not removed:
+        click.echo("nothing is left of dead harnesses")
+
+
 @main.command()
-@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1)
 @overrides
 @click.option("--repeat", type=click.IntRange(min=1), help="Repeat so often; overrides the file.")
 @servers
@@ -172,35 +203,72 @@ def doctor(
     show_default=True,
     help="The folder of all results.",
 )
+@click.option(
+    "--resume",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Complete this result, in place of SCENARIO: do the runs that it lacks.",
+)
 @as_json
+@click.pass_context
 def run(
+    ctx: click.Context,
     scenarios: tuple[str, ...],
     overrides: tuple[str, ...],
     repeat: int | None,
     servers: tuple[str, ...],
     out: Path,
+    resume: Path | None,
     as_json: bool,
 ) -> None:
     """Run scenarios on real servers, and say what came of them."""
-    from bench.run import run as run_scenario  # not at import: validate needs no engine
+    from bench.run import resume as resume_result  # not at import: validate needs no engine
+    from bench.run import run as run_scenario
 
-    if repeat is not None:
-        overrides = (*overrides, f"repeat={repeat}")
-    loaded = [load(find(scenario), overrides) for scenario in scenarios]
+    given = {
+        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    more = [word for name, word in FROM_SCRATCH.items() if name in given]
+    if resume is not None and more:
+        raise click.UsageError(f"--resume takes all of that from DIR: leave out {more[0]}")
+    if resume is None and not scenarios:
+        raise click.UsageError("name a SCENARIO, or a result to --resume")
     console = Console(stderr=True)
     outcomes = []
-    for scenario in loaded:
+    if resume is not None:
+        with shown(console) as listen:
+            chosen = servers if "servers" in given else None
+            outcome = resume_result(resume, servers=chosen, listen=listen)
+        if outcome is None:
+            _say_finished(resume, as_json)
+            return
+        outcomes.append(outcome)
+        _say_outcome(outcome, as_json)
+    if repeat is not None:
+        overrides = (*overrides, f"repeat={repeat}")
+    for scenario in [load(find(scenario), overrides) for scenario in scenarios]:
         with shown(console) as listen:
             outcome = run_scenario(scenario, servers=servers, out=out, argv=sys.argv, listen=listen)
         outcomes.append(outcome)
-        if as_json:
-            _say({"path": str(outcome.path), "summary": outcome.summary})
-        else:
-            shell = Console(width=None if sys.stdout.isatty() else 100)
-            shell.print(result_table(outcome.summary))
-            shell.print(f"results: {outcome.path}", soft_wrap=True)
+        _say_outcome(outcome, as_json)
     if worst := max(outcome.exit_code for outcome in outcomes):
         raise click.exceptions.Exit(worst)
+
+
+def _say_outcome(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        _say({"path": str(outcome.path), "summary": outcome.summary})
+    else:
+        shell = Console(width=None if sys.stdout.isatty() else 100)
+        shell.print(result_table(outcome.summary))
+        shell.print(f"results: {outcome.path}", soft_wrap=True)
+
+
+def _say_finished(path: Path, as_json: bool) -> None:
+    if as_json:
+        _say({"path": str(path), "finished": True})
+    else:
+        click.echo(f"{path}: finished already, no run is missing")
 
 
 def _plan_value(runs: tuple[Run, ...], costs: list[Cost]) -> dict[str, Any]:
@@ -215,15 +283,7 @@ def _plan_value(runs: tuple[Run, ...], costs: list[Cost]) -> dict[str, Any]:
                 "point": dict(run.point),
                 "services": run.scenario.services.count,
                 "duration": run.duration,
-                "faults": [
-                    {
-                        "kind": fault.kind,
-                        "victims": [run.service_name(index) for index in fault.victims.tolist()],
-                        "at": fault.at.tolist(),
-                        "duration": fault.duration,
-                    }
-                    for fault in run.faults
-                ],
+                "faults": [fault.plain(run.service_name) for fault in run.faults],
                 "cost": dataclasses.asdict(each),
             }
             for run, each in zip(runs, costs, strict=True)

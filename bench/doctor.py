@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.plan import Cost, Run, cost
+from bench.plan import Cost, OnLinks, OnServers, Run, cost
 
 MODULES = (
     "asyncpg",
     "docker",
+    "jinja2",
     "kazoo",
     "matplotlib",
     "pandas",
@@ -19,6 +20,8 @@ MODULES = (
     "psycopg",
     "pyarrow",
     "rich",
+    "scipy",
+    "simpy",
     "sqlalchemy",
     "uvloop",
 )
@@ -76,7 +79,11 @@ def examine(runs: Sequence[Run], servers: Sequence[str] = ("auto",)) -> tuple[La
     """
     if lacks := tuple(packages()):
         return lacks  # without them the rest cannot even be looked at
-    return (*resources(runs, Machine.here()), *for_servers(runs, servers))
+    return (
+        *resources(runs, Machine.here()),
+        *for_servers(runs, servers),
+        *for_faults(runs, servers),
+    )
 
 
 def packages() -> Iterator[Lack]:
@@ -149,6 +156,28 @@ def for_servers(runs: Sequence[Run], servers: Sequence[str]) -> Iterator[Lack]:
             mend = "give its URL with another --servers, or use --servers auto"
             lacks = [Lack(f"a server for {run.backend_name}", why, mend)]
         found |= dict.fromkeys(lacks)
+    yield from found
+
+
+def for_faults(runs: Sequence[Run], servers: Sequence[str]) -> Iterator[Lack]:
+    """What is lacking to inflict the faults of the runs, each told once."""
+    from bench.engines.live import racks
+    from bench.engines.live.provision import kind_of, lacks_control
+    from bench.engines.live.swarm import skew
+
+    found: dict[Lack, None] = {}
+    for run in runs:
+        where = servers[0]
+        if where not in ("auto", "local", "docker"):
+            where = next((url for url in servers if kind_of(url) == run.backend.kind), where)
+        lacks = []
+        if links := [fault for fault in run.faults if isinstance(fault, OnLinks)]:
+            lacks += racks.missing(delayed=any(fault.kind == "delay" for fault in links))
+        if hits := [fault for fault in run.faults if isinstance(fault, OnServers)]:
+            lacks += lacks_control(where, cut=any(fault.kind == "cut" for fault in hits))
+        if run.skews_library:
+            lacks += skew.missing()
+        found |= dict.fromkeys(Lack(each.what, each.why, each.command) for each in lacks)
     yield from found
 
 

@@ -33,24 +33,36 @@ _SECRETS = (
 
 
 def manifest(
-    *, scenario: str, seed: int, engine: str, argv: Sequence[str], directory: Path | None = None
+    *,
+    scenario: str,
+    seed: int,
+    engine: str,
+    argv: Sequence[str],
+    servers: Sequence[str] = (),
+    directory: Path | None = None,
 ) -> dict[str, Any]:
     """What is known when a run starts. The servers' versions come with its records.
 
-    `git` is the state of the repository around `directory` (default: the working directory),
-    None outside of one.
+    `servers`: where they were to come from, as it was asked for. `git` is the state of the
+    repository around `directory` (default: the working directory), None outside of one.
     """
     return {
         "scenario": scenario,
         "seed": seed,
         "engine": engine,
         "argv": [masked(word) for word in argv],
+        "servers": [masked(word) for word in servers],
         "started": now(),
         "ended": None,
         "versions": _versions(),
         "machine": _machine(),
         "git": _git(directory or Path.cwd()),
     }
+
+
+def version() -> str | None:
+    """Of heartbench itself; None where it isn't installed."""
+    return _versions()["heartbench"]
 
 
 def now() -> str:

@@ -13,7 +13,8 @@ class Moment:
     backend: str
     repeat: int
     phase: str
-    """``servers``, ``services`` (being made), ``ramp``, then the phases of the scenario."""
+    """``servers``, an image that is made for them, ``services`` (being made), ``ramp``, then the
+    phases of the scenario."""
     elapsed: float = 0.0
     """Since the phase began."""
     length: float | None = None

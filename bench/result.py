@@ -35,12 +35,14 @@ EVENTS = pa.schema(
         ("clock", pa.string()),
         ("clock_offset", pa.float64()),
         ("clock_error", pa.float64()),
+        ("detail", pa.string()),
     ]
 )
 """One row an event. ``subject``: the service, or the phase. ``observer``: null in ground truth.
 ``incarnation``: the life's token, null where unknown. ``client``: ``wire`` or ``library``.
 ``server``: the one that the service or observer was connected to. ``clock``: the shard whose
-clock stamped it, with ``clock_offset`` already added to ``t`` and good to ``clock_error`` (s)."""
+clock stamped it, with ``clock_offset`` already added to ``t`` and good to ``clock_error`` (s).
+``detail``: words that say more, such as the direction of a cut."""
 
 METRICS = pa.schema(
     [
@@ -51,10 +53,11 @@ METRICS = pa.schema(
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("unit", pa.string()),
+        ("count", pa.int64()),
     ]
 )
 """One row a measurement. ``source``: a server, ``machine``, ``harness``, ``library``,
-``observers``, or a shard."""
+``observers``, or a shard. ``count``: how often that value was measured about then; null: once."""
 
 
 class Verdict(StrEnum):

@@ -8,33 +8,51 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.measure.closed_form import model_error
+from bench.measure.detection import model_error
 from bench.measure.figures import Figure, mean, quantile
-from bench.measure.lives import FAULTS, impaired, is_impaired, truth
+from bench.measure.impairments import HEALINGS, impairments, states
+from bench.measure.lives import ENDS, truth
 from bench.measure.load import harness_cpu_cores
-from bench.measure.window import observed
+from bench.measure.outages import HITS, outages
+from bench.measure.pace import FAILOVER, IMPAIRED, RAMP, STEADY, circumstances, rate_reached, worst
+from bench.measure.spans import within
 from bench.result import Kind, Record, Verdict
+
+ONSETS = (*ENDS, *HEALINGS, *HITS)
+"""The events that confirm a fault: one for each time that it took hold of somebody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the harness must keep to. None: no bound, the figure is reported all the same."""
+    """What the harness must keep to. None: no bound, the figure is reported all the same.
+
+    Seconds unless named. Lateness and stalls are of the steady state: outside the ramp, outages
+    of servers (which hold up whoever waits for their answers), and shards with bad links.
+    """
 
     lateness_p99: float | None = 0.05
-    """Seconds by which its beats and pings went out late, outside the ramp."""
+    """By which its beats and pings went out late."""
+    stall: float | None = 1.0
+    """For which an event loop or a thread of a shard stood still, at the worst."""
+    rate_reached: float | None = 0.98
+    """The least share of the renewals that live services owe which was sent."""
     clock_error: float | None = 0.005
-    """Seconds; the worst of its clocks."""
+    """The worst of its clocks."""
     harness_cpu_cores: float | None = None
     """Cores on average."""
     model_error_p99: float | None = None
-    """Seconds; for unloaded crashes only."""
+    """For unloaded crashes only: elsewhere it is what the server did."""
     losses: int | None = 0
-    """Live services that may learn that they lost their membership. None where servers fail on
-    purpose."""
+    """Live services that may learn that they lost their membership although neither they, their
+    links nor the servers had been made to fail."""
 
 
 EXCEEDED = {
     "lateness_p99": "beats went out {} late at the 99th percentile: "
+    "the machine was too busy, give it fewer services or more cores",
+    "loop_stall_max": "an event loop of the harness stood still for {}: "
+    "the machine was too busy, give it fewer services or more cores",
+    "gil_stall_max": "the threads of a shard stood still for {}: "
     "the machine was too busy, give it fewer services or more cores",
     "clock_error_max": "the worst clock is known to {} only: "
     "the machine was too busy to compare clocks, or the hosts are too far apart",
@@ -47,7 +65,7 @@ EXCEEDED = {
 }
 """What a figure beyond its bound means, and what to do about it."""
 
-IN_SECONDS = ("lateness_p99", "clock_error_max", "model_error_p99")
+IN_SECONDS = {name for name in EXCEEDED if name not in ("harness_cpu_cores", "losses")}
 
 
 @dataclass(frozen=True)
@@ -59,23 +77,32 @@ class Audit:
     figures: dict[str, Figure]
 
 
-def audit(records: Sequence[Record], residuals: pd.DataFrame, bounds: Bounds) -> Audit:
+def audit(records: Sequence[Record], victims: pd.DataFrame, bounds: Bounds) -> Audit:
     """Judge all runs of one backend (at one point of the matrix) together.
 
     Unknown where a run broke off or was not measured, else invalid where a bound is broken. A
     reason says what is wrong, by how much, and what to do.
     """
     lateness = pd.concat([_lateness(record) for record in records])
+    late = {name: rows["value"] for name, rows in lateness.groupby("when")}
     planned = [_planned(record) for record in records]
-    confirmed = [len(truth(record, *FAULTS)) for record in records]
+    confirmed = [len(truth(record, *ONSETS)) for record in records]
     joined = [truth(record, Kind.JOINED)["subject"].nunique() for record in records]
     errors = pd.concat([record.events["clock_error"] for record in records]).dropna()
+    reached, allowance = rate_reached(records)
+    none = pd.Series(dtype=float)
     figures: dict[str, Figure] = {
-        "lateness_p99": quantile(lateness.loc[~lateness["ramp"], "value"], 0.99),
-        "lateness_p99_ramp": quantile(lateness.loc[lateness["ramp"], "value"], 0.99),
+        "lateness_p99": quantile(late.get(STEADY, none), 0.99),
+        **{
+            f"lateness_p99_{when}": quantile(late.get(when, none), 0.99)
+            for when in (RAMP, FAILOVER, IMPAIRED)
+        },
+        "loop_stall_max": worst(records, "loop_stall"),
+        "gil_stall_max": worst(records, "gil_stall"),
+        "rate_reached": reached,
         "harness_cpu_cores": mean([harness_cpu_cores(record) for record in records]),
         "clock_error_max": float(errors.max()) if len(errors) else None,
-        **model_error(residuals),
+        **model_error(victims),
         "faults_confirmed": sum(confirmed),
         "faults_planned": None if None in planned else sum(count or 0 for count in planned),
         "services_joined": sum(joined),
@@ -90,16 +117,21 @@ def audit(records: Sequence[Record], residuals: pd.DataFrame, bounds: Bounds) ->
     if not unknown:
         # Only of a whole run can it be said that something is missing.
         unknown = [_unmeasured(name) for name in _required(bounds) if figures[name] is None]
-    invalid = [*_exceeded(figures, bounds), *_incomplete(records, joined, confirmed, planned)]
+    invalid = [
+        *_exceeded(figures, bounds),
+        *_too_slow(reached, allowance, bounds),
+        *_incomplete(records, joined, confirmed, planned),
+    ]
     verdict = Verdict.UNKNOWN if unknown else Verdict.INVALID if invalid else Verdict.VALID
     return Audit(verdict, (*unknown, *invalid), figures)
 
 
 def _lateness(record: Record) -> pd.DataFrame:
-    """Each beat's lateness, and whether it was due in the ramp."""
-    window = observed(record)
-    rows = record.metrics.loc[record.metrics["metric"] == "lateness", ["t", "value"]]
-    return rows.assign(ramp=rows["t"] < (window.start if window else np.inf))
+    """Each beat's lateness, and the circumstances in which it was due."""
+    metrics = record.metrics
+    rows = metrics.loc[metrics["metric"] == "lateness", ["t", "source", "value", "count"]]
+    rows = rows.assign(when=circumstances(record, rows))
+    return rows.loc[rows.index.repeat(rows["count"].fillna(1))]
 
 
 def _planned(record: Record) -> int | None:
@@ -109,9 +141,11 @@ def _planned(record: Record) -> int | None:
 
 
 def _losses(record: Record) -> int:
-    """Services that learnt that their life was over while nothing was wrong with them."""
+    """Services that learnt that their life was over while nothing had been made to fail."""
     lost = truth(record, Kind.LOST)
-    return int(lost.loc[~is_impaired(lost, impaired(record)), "subject"].nunique())
+    unimpaired = states(lost, impairments(record)).isna()
+    failing = within(lost["t"].to_numpy(np.float64), outages(record))
+    return int(lost.loc[unimpaired & ~failing, "subject"].nunique())
 
 
 def _required(bounds: Bounds) -> list[str]:
@@ -129,6 +163,8 @@ def _unmeasured(name: str) -> str:
 def _exceeded(figures: dict[str, Figure], bounds: Bounds) -> list[str]:
     limits = {
         "lateness_p99": bounds.lateness_p99,
+        "loop_stall_max": bounds.stall,
+        "gil_stall_max": bounds.stall,
         "clock_error_max": bounds.clock_error,
         "harness_cpu_cores": bounds.harness_cpu_cores,
         "model_error_p99": bounds.model_error_p99,
@@ -141,6 +177,17 @@ def _exceeded(figures: dict[str, Figure], bounds: Bounds) -> list[str]:
             text = EXCEEDED[name].format(f"{value:.4g}{unit}")
             reasons.append(f"{text} (bound {bound:g}{unit})")
     return reasons
+
+
+def _too_slow(reached: Figure, allowance: Figure, bounds: Bounds) -> list[str]:
+    bound = bounds.rate_reached
+    if bound is None or reached is None or reached >= bound - (allowance or 0.0):
+        return []
+    text = (
+        f"only {reached:.1%} of the renewals that live services owed were sent: the harness or the "
+        "server was past its knee, give it fewer services or a longer interval"
+    )
+    return [f"{text} (bound {bound:.0%})"]
 
 
 def _incomplete(

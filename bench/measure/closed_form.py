@@ -1,4 +1,4 @@
-"""When each victim should have been declared dead, given its own last renewal.
+"""When an onset should have been noticed, given the victim's own last renewal.
 
 What is left between that and the observation is what the closed form doesn't know of: a busy
 server, delivery, the harness itself. Every instant is in seconds of the run.
@@ -7,13 +7,16 @@ server, delivery, the harness itself. Every instant is in seconds of the run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bench.measure.detection import first_and_every
-from bench.measure.figures import Figure, quantile
+from bench.measure.delays import lag, longest_period
+from bench.measure.impairments import LINKS
+from bench.measure.lives import ENDS
+from bench.measure.onsets import FLAPPED
+from bench.measure.spans import Instants
 from bench.result import Kind, Parameters, Record
 from membership.liveness import zookeeper_expiry
 
@@ -27,7 +30,26 @@ EARLY = 0.005
 DIRECT = ("leader", "standalone")
 """The roles of servers that see their sessions' pings in the clock that expires them."""
 
-Instants = NDArray[np.float64]
+SILENCES = (str(Kind.CRASHED), str(Kind.POWER_LOST), str(Kind.FROZEN), FLAPPED)
+"""The faults after which nothing is heard of a service, so that it expires by the closed form."""
+
+Roles = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """The first and the last admissible instant of each onset's expiry; NaN without a renewal."""
+
+    expected: Instants
+    latest: Instants
+    stepwise: bool
+    """Nothing between the two is admissible."""
+
+    def nearest(self, noticed: Instants) -> Instants:
+        """The admissible instant that each is to be held against."""
+        if self.stepwise:
+            return np.where(noticed >= self.latest - EARLY, self.latest, self.expected)
+        return np.clip(noticed, self.expected, self.latest)
 
 
 def roles(record: Record) -> dict[str, str]:
@@ -39,14 +61,10 @@ def roles(record: Record) -> dict[str, str]:
     }
 
 
-def residuals(
-    victims: pd.DataFrame, parameters: Parameters, roles: Mapping[str, str]
-) -> pd.DataFrame:
-    """The crashed and frozen victims, one row each, with expected, latest and residual.
-
-    `expected` and `latest` are the first and last admissible instants; NaN without a renewal.
-    `residual` is how far (s) the first observer's event lies from what is admissible; negative:
-    too early; NaN: nothing to compare.
+def expiry(
+    renewed: Instants, servers: pd.Series[str], parameters: Parameters, roles: Roles
+) -> Expiry:
+    """When those whose last renewal was sent then expire, each on its server.
 
     SQL: any instant from expected to latest is as good as another. A reader that reads each row
     again at its expiry has one instant, renewed + timeout. A reader that polls every Q notices up
@@ -57,46 +75,17 @@ def residuals(
     sessions' pings up to half a tick late, which may cost them a bucket. Where the clock can't be
     known, any instant within a bucket is admissible.
     """
-    rows = first_and_every(victims)
-    rows = rows[rows["fault"].isin([Kind.CRASHED, Kind.FROZEN])].reset_index(drop=True)
-    renewed = np.asarray(rows["renewed"], dtype=np.float64)
-    detected = np.asarray(rows["onset"] + rows["first"], dtype=np.float64)
-    if parameters.kind == "zookeeper":
-        delay = TRANSIT + _reporting(rows["server"], parameters, roles)
-        expected, latest = _buckets(renewed, delay, parameters)
-        stepwise = parameters.epoch is not None
-    else:
-        expected, latest = _reads(renewed, parameters)
-        stepwise = False
-    if stepwise:
-        nearest = np.where(detected >= latest - EARLY, latest, expected)
-    else:
-        nearest = np.clip(detected, expected, latest)
-    return rows.assign(expected=expected, latest=latest, residual=detected - nearest)
-
-
-def model_error(residuals: pd.DataFrame) -> dict[str, Figure]:
-    """The summary's figures of crashed victims: how far, early or late, each lay from its form."""
-    crashed = residuals.loc[residuals["fault"] == Kind.CRASHED, "residual"]
-    off = crashed.dropna().abs()
-    return {"model_error_p50": quantile(off, 0.50), "model_error_p99": quantile(off, 0.99)}
-
-
-def _reads(renewed: Instants, parameters: Parameters) -> tuple[Instants, Instants]:
-    expected = renewed + _given(parameters.timeout, "timeout")
-    return expected, expected + (parameters.poll or 0.0)
-
-
-def _buckets(
-    renewed: Instants, delay: Instants, parameters: Parameters
-) -> tuple[Instants, Instants]:
     timeout = _given(parameters.timeout, "timeout")
+    if parameters.kind != "zookeeper":
+        expected = renewed + timeout
+        return Expiry(expected, expected + (parameters.poll or 0.0), stepwise=False)
     tick = _given(parameters.tick, "tick")
+    delay = TRANSIT + _reporting(servers, parameters, roles)
     if parameters.epoch is None:
-        return renewed + timeout, renewed + delay + timeout + tick
+        return Expiry(renewed + timeout, renewed + delay + timeout + tick, stepwise=False)
     epoch = parameters.epoch
 
-    def expiry(touched: Instants) -> Instants:
+    def edge(touched: Instants) -> Instants:
         return np.array(
             [
                 np.nan if np.isnan(t) else zookeeper_expiry(epoch + t, timeout, tick) - epoch
@@ -104,12 +93,42 @@ def _buckets(
             ]
         )
 
-    return expiry(renewed), expiry(renewed + delay)
+    return Expiry(edge(renewed), edge(renewed + delay), stepwise=True)
 
 
-def _reporting(
-    server: pd.Series[str], parameters: Parameters, roles: Mapping[str, str]
-) -> Instants:
+def due(onsets: pd.DataFrame, parameters: Parameters, roles: Roles, end: float) -> pd.Series[bool]:
+    """Whether each onset had to be noticed (true), must not be (false), or may be (null).
+
+    Every end of a life has to be. A stop, or a cut that stops a service's own packets, must not
+    be where the service was heard of again before it could expire, and has to be where it
+    wasn't until after the last instant for that. Without a known renewal that is said for any
+    renewal that is possible. What loss, delay, a wrong clock and a cut of the packets towards a
+    service alone lead to is nobody's promise.
+    """
+    onset, healed, recovered = (
+        np.asarray(onsets[name], dtype=np.float64) for name in ("onset", "healed", "recovered")
+    )
+    healed = np.minimum(healed, end)
+    renewed = np.asarray(onsets["renewed"], dtype=np.float64)
+    unknown = np.isnan(renewed)
+    first = np.where(unknown, onset - longest_period(parameters), renewed)
+    expected = expiry(first, onsets["server"], parameters, roles).expected
+    last = np.where(unknown, onset, renewed)
+    latest = expiry(last, onsets["server"], parameters, roles).latest + lag(parameters)
+
+    ended = onsets["fault"].isin([*map(str, ENDS), str(Kind.RESTARTED)])
+    cut = (onsets["fault"] == Kind.CUT) & onsets["direction"].isin(["out", "both"])
+    silent = onsets["fault"].isin([Kind.FROZEN, FLAPPED]) | cut
+    # TCP sends again after pauses that double: what a cut held up may come so much later.
+    heard = np.where(onsets["fault"].isin(LINKS), 2 * healed - onset, recovered)
+    answer = pd.Series(pd.NA, index=onsets.index, dtype="boolean")
+    answer[silent & (heard < expected)] = False
+    answer[silent & (healed > latest)] = True
+    answer[ended] = True
+    return answer
+
+
+def _reporting(server: pd.Series[str], parameters: Parameters, roles: Roles) -> Instants:
     """How late (s) the leader may learn of a ping. A server of unknown role may be a follower."""
     if parameters.servers == 1:
         return np.zeros(len(server))

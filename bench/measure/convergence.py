@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from bench.measure.detection import ONSET
 from bench.measure.figures import Figure
 from bench.measure.lives import observations, truth
 from bench.result import Kind, Record
@@ -13,20 +14,23 @@ COLUMNS = ["run", "backend", "repeat", "phase", "victims", "onset", "agreed", "s
 
 
 def convergence(record: Record, victims: pd.DataFrame) -> pd.DataFrame:
-    """One row per phase in which services crashed or left, with `COLUMNS`.
+    """One row per phase in which something befell services that all had to notice, or that any
+    observer noticed, with `COLUMNS`.
 
-    `onset`: the phase's last fault; `agreed`: when the last observer had learnt of its last
+    `onset`: the phase's last such fault; `agreed`: when the last observer had learnt of its last
     victim (NaN: never); `seconds` between them. `views`: how many different memberships any
     observer held from the first fault until then, the one before it included.
     """
-    ended = victims[victims["fault"].isin([Kind.CRASHED, Kind.LEFT])].sort_values("onset")
+    noticed = victims.groupby(ONSET)["detected"].transform("count") > 0
+    struck = victims.loc[noticed | victims["due"].fillna(False), ["subject", "onset", "detected"]]
+    struck = struck.sort_values("onset")
     phases = truth(record, Kind.PHASE)[["subject", "t"]].rename(columns={"subject": "phase"})
-    ended = pd.merge_asof(ended, phases, left_on="onset", right_on="t")
+    struck = pd.merge_asof(struck, phases, left_on="onset", right_on="t")
     changes = observations(record, Kind.JOINED, Kind.LEFT)
     return pd.DataFrame(
         [
             _row(record, str(phase), members, changes)
-            for (phase, _), members in ended.groupby(["phase", "t"], sort=False)
+            for (phase, _), members in struck.groupby(["phase", "t"], sort=False)
         ],
         columns=COLUMNS,
     )

@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bench.measure.figures import spread
-from bench.measure.lives import (
-    FAULTS,
-    attributed,
-    faults,
-    impaired,
-    lives,
-    nearest,
-    observations,
-    truth,
-)
+from bench.measure.closed_form import EARLY, SILENCES, due, expiry, roles
+from bench.measure.figures import Figure, mean, quantile, spread
+from bench.measure.lives import ENDS, attributed, lives, nearest, observations
+from bench.measure.onsets import VICTIM, onsets
+from bench.measure.outages import outages
+from bench.measure.spans import Instants, touched
+from bench.measure.window import observed
 from bench.result import Kind, Record
 
-VICTIM = ["run", "backend", "repeat", "subject", "client", "server", "incarnation", "fault"]
-COLUMNS = [*VICTIM, "onset", "renewed", "observer", "detected", "detection"]
+PARTS = ("phase", "timeout", "rounding", "delivery")
+COLUMNS = [*VICTIM, "onset", "renewed", "due", "watched", "observer", "detected", "detection"]
+COLUMNS += PARTS
+ONSET = ["run", "subject", "onset"]
 
 
 def victims(record: Record) -> pd.DataFrame:
-    """One row per victim and observer, with `COLUMNS`.
+    """One row per onset and observer, with `COLUMNS`; a service that flaps has several onsets.
 
-    `fault`: crashed, left or frozen; `onset`: its confirmation; `renewed`: when the life's last
-    answered renewal before it was sent (NaN: none). `detected`: when the observer was first told
-    that this life is over; NaN is missed, a censored time. `detection` = detected - onset, in s.
+    `fault`: as of `onsets`; `onset`: its confirmation; `renewed`: when the life's last answered
+    renewal before it was sent (NaN: none told). `due`: whether it had to be noticed, as of
+    `closed_form.due`; null, too, where the observer held the service for gone by then.
+    `detected`: when the observer was first told that this life is over; NaN is missed, or rightly
+    not noticed: a time censored after `watched` s. `detection` = detected - onset, in s.
 
     What an observer said before the fault can have begun is a mistake, never a detection. Between
-    order and confirmation it is one, of zero seconds. A freeze counts as noticed only while it
-    lasts.
+    order and confirmation it is one, of zero seconds. A stop or a bad link counts as noticed only
+    until the service has recovered.
+
+    `phase`, `timeout`, `rounding` and `delivery` (s) add up to detected - onset: from the onset
+    back to the last renewal (negative), the timeout, from there to the instant at which the
+    server's grid or the observer's poll lets it show, and what is left, which the closed form
+    doesn't know of. Where that doesn't apply they are NaN: for leaves, restarts and links,
+    without a known renewal, and near an outage of servers.
     """
     known = lives(record)
-    hit = attributed(faults(record, *FAULTS), known).reset_index(drop=True)
-    hit = hit.rename(columns={"t": "onset", "kind": "fault"}).assign(run=record.index)
+    window = observed(record)
+    end = window.end if window else 0.0
+    hit = onsets(record)
     hit["victim"] = np.arange(len(hit))
-    life = known.set_index("life").reindex(hit["life"])
-    for column in ("incarnation", "client", "server"):
-        hit[column] = hit[column].fillna(life[column].set_axis(hit.index))
-    hit["renewed"] = _last_renewals(record, hit, np.asarray(life["start"], dtype=np.float64))
-    hit["until"] = _untils(record, hit)
+    hit["watched"] = (hit["until"].clip(upper=end) - hit["onset"]).clip(lower=0.0)
+    hit["due"] = due(hit, record.parameters, roles(record), end)
 
     told = attributed(observations(record, Kind.LEFT), known)
     pairs = hit[["victim", "life", "began", "until"]].merge(
@@ -54,59 +57,118 @@ def victims(record: Record) -> pd.DataFrame:
     first = pairs[in_time].groupby(["victim", "observer"])["t"].min().rename("detected")
 
     observers = pd.DataFrame({"observer": pd.array(record.observers, dtype="string")})
-    rows = (
-        hit.drop(columns="observer")
-        .merge(observers, how="cross")
-        .merge(first.reset_index(), on=["victim", "observer"], how="left")
+    rows = hit.merge(observers, how="cross").merge(
+        first.reset_index(), on=["victim", "observer"], how="left"
     )
+    # Nobody notices once more that one is gone who hasn't been back since.
+    rows["due"] = rows["due"].mask(~rows["fault"].isin(ENDS) & _absent(record, rows))
     rows["detection"] = (rows["detected"] - rows["onset"]).clip(lower=0.0)
-    return rows[COLUMNS]
+    return _split(record, rows)[COLUMNS]
 
 
 def first_and_every(victims: pd.DataFrame) -> pd.DataFrame:
-    """One row a victim: the victim's columns, `first` and `every` (detection times in s, NaN).
+    """One row an onset: the victim's columns, `due`, `first` and `every` (s), and the parts.
 
-    `first` is the first observer's, NaN if none noticed; `every` the last one's, NaN if one didn't.
+    `first` is the first observer's detection time, NaN if none noticed, and the parts are those
+    of it; `every` is the last one's, NaN if one didn't notice.
     """
-    key = ["run", "subject", "onset"]
-    groups = victims.groupby(key, sort=False)
-    rows = victims.drop_duplicates(key).set_index(key)
+    groups = victims.groupby(ONSET, sort=False)
     detection = groups["detection"]
+    rows = victims.sort_values("detection", kind="stable").drop_duplicates(ONSET).set_index(ONSET)
+    rows["due"] = groups["due"].max()
     rows["first"] = detection.min()
     rows["every"] = detection.max().where(detection.count() == groups.size())
-    return rows.reset_index()[[*VICTIM, "onset", "renewed", "first", "every"]]
+    ordered = rows.reindex(detection.min().index).reset_index()
+    return ordered[[*VICTIM, "onset", "renewed", "due", "first", "every", *PARTS]]
 
 
 def quantiles(victims: pd.DataFrame) -> dict[str, object]:
     """The summary's detection figures: of the first observer, and of the last one in `every`.
 
-    `count` counts victims, `missed` those of them never noticed; the others are of what was
-    noticed, in seconds, None where there is nothing.
+    `count` counts onsets and `noticed` those of them that were; `missed`: those never noticed
+    although they had to be, `unexpected`: those noticed although they must not be. The others
+    are of what was noticed, in seconds, None where there is nothing; `parts` are means.
     """
     each = first_and_every(victims)
-    return {**_figures(each["first"]), "every": _figures(each["every"])}
+    parts: dict[str, Figure] = {name: mean(each[name].tolist()) for name in PARTS}
+    return {
+        **_figures(each, "first"),
+        "unexpected": int((each["first"].notna() & ~each["due"].fillna(True)).sum()),
+        "parts": parts,
+        "every": _figures(each, "every"),
+    }
 
 
-def _figures(times: pd.Series[float]) -> dict[str, object]:
+def model_error(victims: pd.DataFrame) -> dict[str, Figure]:
+    """The audit's figures of deaths: how far, early or late, the first observer's event lay from
+    the closed form (its `delivery`)."""
+    dead = victims[victims["fault"].isin([Kind.CRASHED, Kind.POWER_LOST])]
+    off = first_and_every(dead)["delivery"].dropna().abs()
+    return {"model_error_p50": quantile(off, 0.50), "model_error_p99": quantile(off, 0.99)}
+
+
+def _figures(each: pd.DataFrame, name: str) -> dict[str, object]:
+    times = each[name]
     return {
         "count": len(times),
-        "missed": int(times.isna().sum()),
+        "noticed": int(times.notna().sum()),
+        "missed": int((times.isna() & each["due"].fillna(False)).sum()),
         **spread(times.dropna()),
     }
 
 
-def _last_renewals(
-    record: Record, hit: pd.DataFrame, starts: NDArray[np.float64]
-) -> pd.Series[float]:
-    """Of each fault's life; a renewal of an earlier life says nothing about this one."""
-    last = nearest(hit.assign(t=hit["onset"]), truth(record, Kind.RENEWED), "t")
-    return last.where(last >= starts)
+def _absent(record: Record, rows: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the last thing that each row's observer was told before the onset was `left`."""
+    told = observations(record, Kind.JOINED, Kind.LEFT)
+    told = told.assign(gone=(told["kind"] == Kind.LEFT).astype(float))
+    last = pd.Series(0.0, index=rows.index)
+    for observer, mine in rows.groupby("observer"):
+        asked = mine[["subject"]].assign(t=mine["onset"])
+        last[mine.index] = nearest(asked, told[told["observer"] == observer], "gone")
+    return last == 1.0
 
 
-def _untils(record: Record, hit: pd.DataFrame) -> pd.Series[float]:
-    """A freeze can be noticed until the service has recovered, a death for ever."""
-    freezes = impaired(record).rename(columns={"since": "onset"}).assign(fault=str(Kind.FROZEN))
-    found = hit[["subject", "onset", "fault"]].merge(
-        freezes, on=["subject", "onset", "fault"], how="left"
+def _split(record: Record, rows: pd.DataFrame) -> pd.DataFrame:
+    parameters = record.parameters
+    renewed, onset, detected = (
+        np.asarray(rows[name], dtype=np.float64) for name in ("renewed", "onset", "detected")
     )
-    return found["until"].fillna(np.inf)
+    form = expiry(renewed, rows["server"], parameters, roles(record))
+    shown = _read(record, rows, form.expected)
+    shown = np.where(np.isnan(shown), form.nearest(detected), shown)
+    silent = np.asarray(rows["fault"].isin(SILENCES), dtype=np.bool_)
+    known = silent & ~touched(renewed, detected, outages(record)) & (detected >= onset)
+    timeout = np.full(len(rows), parameters.timeout, dtype=np.float64)
+    parts = {
+        "phase": renewed - onset,
+        "timeout": timeout,
+        "rounding": shown - renewed - timeout,
+        "delivery": detected - shown,
+    }
+    whole = known & ~np.isnan(sum(parts.values()))
+    return rows.assign(**{name: np.where(whole, part, np.nan) for name, part in parts.items()})
+
+
+def _read(record: Record, rows: pd.DataFrame, expected: Instants) -> Instants:
+    """When the read was sent that was the observer's first to show each expiry, where observers
+    kept a journal of their reads; else NaN."""
+    parameters = record.parameters
+    shown = np.full(len(rows), np.nan)
+    reads = observations(record, Kind.READ)
+    for observer, journal in reads.groupby("observer"):
+        answered = np.sort(np.asarray(journal["t"], dtype=np.float64))
+        sent = np.sort(np.asarray(journal["t"] - journal["value"].fillna(0), dtype=np.float64))
+        mine = np.flatnonzero(rows["observer"] == observer)
+        after = expected[mine] - EARLY
+        if parameters.profile == "tuned":  # counts from the answer that showed it the last beat
+            renewed = np.asarray(rows["renewed"], dtype=np.float64)[mine]
+            after = _next(answered, sent, renewed) + (parameters.timeout or 0.0)
+        shown[mine] = _next(sent, sent, after)
+    return shown
+
+
+def _next(values: Instants, times: Instants, after: Instants) -> Instants:
+    """The value of the first of `times` that isn't before each of `after`; NaN where none is."""
+    at = np.searchsorted(times, after)
+    there = (at < len(times)) & ~np.isnan(after)
+    return np.where(there, values[np.minimum(at, len(times) - 1)], np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,26 @@ def poisson_upper95(count: int) -> float:
     return float(stats.chi2.ppf(0.95, 2 * (count + 1))) / 2
 
 
-def mean(values: list[Figure]) -> Figure:
+def poisson_bounds95(count: int) -> tuple[float, float]:
+    """The exact two-sided 95% bounds of a Poisson mean of which `count` events were seen.
+
+    Garwood's (Biometrika 28, 1936): quantiles of chi-squared with 2n and 2n + 2 degrees of
+    freedom, halved. None seen: 0 to 3.69.
+    """
+    low = float(stats.chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
+    return low, float(stats.chi2.ppf(0.975, 2 * (count + 1))) / 2
+
+
+def mean_ci95(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's two-sided 95% confidence interval of the mean; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    there = np.asarray(values, dtype=np.float64)
+    half = stats.t.ppf(0.975, len(there) - 1) * there.std(ddof=1) / math.sqrt(len(there))
+    return float(there.mean() - half), float(there.mean() + half)
+
+
+def mean(values: Sequence[Figure]) -> Figure:
     """Of those that are there; None where none is."""
     there = [value for value in values if value is not None and not math.isnan(value)]
     return sum(there) / len(there) if there else None

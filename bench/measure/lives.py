@@ -1,6 +1,6 @@
 """Who truly lived when, and which life an event speaks of.
 
-A life is one incarnation of a service: from the answer to its join to its confirmed crash or
+A life is one incarnation of a service: from the answer to its join to its confirmed death or
 leave. The observers' statements are judged against lives, never against names alone.
 """
 
@@ -13,8 +13,8 @@ import pandas as pd
 
 from bench.result import Kind, Record
 
-ENDS = (Kind.CRASHED, Kind.LEFT)
-FAULTS = (*ENDS, Kind.FROZEN)
+DEATHS = (Kind.CRASHED, Kind.POWER_LOST)
+ENDS = (*DEATHS, Kind.LEFT)
 
 
 def truth(record: Record, *kinds: Kind) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def observations(record: Record, *kinds: Kind) -> pd.DataFrame:
 def lives(record: Record) -> pd.DataFrame:
     """One row a life: life (its number), subject, incarnation, client, server, start, end, doomed.
 
-    `end` is the confirmed crash or leave, infinite where the run saw none. `doomed` is when that
+    `end` is the confirmed death or leave, infinite where the run saw none. `doomed` is when that
     end can have begun: the order to die comes before the confirmation, and clocks have errors.
     From then on nobody who calls the life over is wrong.
     """
@@ -50,9 +50,11 @@ def lives(record: Record) -> pd.DataFrame:
 
 
 def faults(record: Record, *kinds: Kind) -> pd.DataFrame:
-    """The confirmed faults of these kinds, with `began`: the earliest they can have taken hold."""
+    """The confirmed faults of these kinds, with `began`: the earliest they can have taken hold,
+    which is when a shard was to carry them out."""
     rows = truth(record, *kinds)
-    return rows.assign(began=rows["t"] - rows["value"].fillna(0) - rows["clock_error"].fillna(0))
+    ordered = rows["value"].where(rows["kind"].isin((*ENDS, Kind.FROZEN)), 0.0).fillna(0)
+    return rows.assign(began=rows["t"] - ordered - rows["clock_error"].fillna(0))
 
 
 def attributed(events: pd.DataFrame, lives: pd.DataFrame) -> pd.DataFrame:
@@ -68,42 +70,6 @@ def attributed(events: pd.DataFrame, lives: pd.DataFrame) -> pd.DataFrame:
         life=by_token.fillna(by_time.set_axis(by_token.index)).to_numpy(dtype=float)
     )
     return found[found["life"].notna()].astype({"life": np.int64})
-
-
-def impaired(record: Record) -> pd.DataFrame:
-    """One row a freeze: subject, since, until.
-
-    It lasts from the freeze to the first renewal or join that was answered after the service
-    went on; infinite where there was none.
-    """
-    frozen = truth(record, Kind.FROZEN)[["subject", "t"]]
-    resumed = frozen.assign(t=nearest(frozen, truth(record, Kind.RESUMED), "t", "forward"))
-    went_on = resumed[resumed["t"].notna()]
-    until = nearest(went_on, truth(record, Kind.RENEWED, Kind.JOINED), "t", "forward")
-    return pd.DataFrame(
-        {
-            "subject": frozen["subject"],
-            "since": frozen["t"],
-            "until": until.reindex(frozen.index).fillna(np.inf),
-        }
-    )
-
-
-def is_impaired(events: pd.DataFrame, impairments: pd.DataFrame) -> pd.Series[bool]:
-    """For each event (columns subject and t), whether its service was impaired at that instant."""
-    pairs = events[["subject", "t"]].reset_index().merge(impairments, on="subject")
-    hit = pairs.loc[(pairs["t"] >= pairs["since"]) & (pairs["t"] < pairs["until"]), "index"]
-    return pd.Series(events.index.isin(hit), index=events.index)
-
-
-def overlap(spans: pd.DataFrame, impairments: pd.DataFrame) -> pd.Series[float]:
-    """For each span (columns subject, start, end), for how long (s) its service was impaired."""
-    pairs = spans[["subject", "start", "end"]].reset_index().merge(impairments, on="subject")
-    since, until = pairs["since"], pairs["until"]
-    first = pairs["start"].where(pairs["start"] > since, since)
-    last = pairs["end"].where(pairs["end"] < until, until)
-    shared = (last - first).clip(lower=0).groupby(pairs["index"]).sum()
-    return shared.reindex(spans.index, fill_value=0.0)
 
 
 def nearest(

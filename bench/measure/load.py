@@ -13,17 +13,22 @@ from bench.measure.window import Window, steady
 from bench.result import Record
 
 COUNTED: Mapping[str, tuple[str, ...]] = {
-    "network_bytes": ("network_bytes",),
+    "network_bytes": (
+        "client_bytes_received",
+        "client_bytes_sent",
+        "peer_bytes_received",
+        "peer_bytes_sent",
+    ),
     "disk_write_bytes": ("disk_write_bytes",),
     "statements": ("statements",),
     "transactions": ("transactions",),
     "wal_bytes": ("wal_bytes",),
     "packets": ("packets_received", "packets_sent"),
 }
-"""The totals of a summary, and the cumulative metrics that each is the sum of."""
+"""The totals of a summary, and the servers' cumulative metrics that each is the sum of."""
 
 MACHINE = ("network_bytes", "disk_write_bytes")
-"""Those that are metered for the whole machine, not for each server."""
+"""Those that are metered for the whole machine too: the only way where servers' can't be."""
 
 
 def load(record: Record) -> dict[str, Figure]:
@@ -33,29 +38,33 @@ def load(record: Record) -> dict[str, Figure]:
     memory is the highest sum over the servers. Each is there once more for each service and
     second, so that runs of different sizes can be compared: cores are seconds a second already,
     and memory is no rate, so these two are for each service.
+
+    `machine_…` is what the whole machine sent and wrote, whoever caused it; where the servers'
+    own was not metered, the figures without that prefix are the same.
     """
     window = steady(record)
     servers = record.metrics[record.metrics["source"].isin(_servers(record))]
     machine = record.metrics[record.metrics["source"] == "machine"]
 
-    rates = {
-        name: _rate(machine if name in MACHINE else servers, metrics, window)
-        for name, metrics in COUNTED.items()
-    }
-    rates["server_cpu_cores"] = _rate(servers, ("cpu_seconds",), window)
-    figures = dict(rates)
-    for name in COUNTED:
-        figures[name] = _times(rates[name], window.seconds if window else 0.0)
-    figures["server_rss_max_bytes"] = memory = _highest_sum(servers, "rss_bytes", window)
-    for name, rate in {**rates, "server_rss_max_bytes": memory}.items():
-        figures[f"{name}_per_service_second"] = _times(rate, 1 / record.services)
+    rates = {name: rate(servers, metrics, window) for name, metrics in COUNTED.items()}
+    for name in MACHINE:
+        rates[f"machine_{name}"] = whole = rate(machine, (name,), window)
+        rates[name] = whole if rates[name] is None else rates[name]
+    seconds = window.seconds if window else 0.0
+    figures = {name: _times(value, seconds) for name, value in rates.items()}
+    cores = rate(servers, ("cpu_seconds",), window)
+    memory = _highest_sum(servers, "rss_bytes", window)
+    figures |= {"server_cpu_cores": cores, "server_rss_max_bytes": memory}
+    rates |= {"server_cpu_cores": cores, "server_rss_max_bytes": memory}
+    for name, value in rates.items():
+        figures[f"{name}_per_service_second"] = _times(value, 1 / record.services)
     return figures
 
 
 def harness_cpu_cores(record: Record) -> Figure:
     """Cores that the harness used on average, over the run less its ramp and settling."""
     harness = record.metrics[record.metrics["source"] == "harness"]
-    return _rate(harness, ("cpu_seconds",), steady(record))
+    return rate(harness, ("cpu_seconds",), steady(record))
 
 
 def averaged(loads: Iterable[Mapping[str, Figure]]) -> dict[str, Figure]:
@@ -69,7 +78,7 @@ def _servers(record: Record) -> list[str]:
     return [str(server["name"]) for server in record.environment.get("servers", ())]
 
 
-def _rate(metrics: pd.DataFrame, names: Iterable[str], window: Window | None) -> Figure:
+def rate(metrics: pd.DataFrame, names: Iterable[str], window: Window | None) -> Figure:
     """How fast these cumulative metrics grew in the window, a second, over all their sources.
 
     Meters don't sample at the window's edges: between two samples a counter is taken as linear.

@@ -2,50 +2,30 @@
 
 Terms of Chen, Toueg and Aguilera: an S-transition is an observer's turn from trust to suspicion,
 a T-transition the turn back. While an observer suspects a live service it makes a mistake.
+
+A service that lives is in one state at each instant: `up`; `outage`, up while servers were
+failing (`outages`); or impaired, by the kind of it: `frozen`, `cut`, `lossy`, `delayed`, `skewed`
+(`impairments`, what its observers may be behind included). A mistake is of the state in which it
+starts: what an outage or an impairment costs is seen as that.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from bench.measure.figures import Figure, poisson_upper95, ratio
-from bench.measure.lives import (
-    ENDS,
-    attributed,
-    impaired,
-    is_impaired,
-    lives,
-    nearest,
-    observations,
-    overlap,
-    truth,
-)
+from bench.measure.delays import lag
+from bench.measure.exposure import IMPAIRED, OUTAGE, RUN, UP, Exposure
+from bench.measure.figures import Figure, mean, poisson_bounds95, poisson_upper95, ratio
+from bench.measure.impairments import impairments, overlap, states
+from bench.measure.lives import ENDS, attributed, lives, nearest, observations, truth
+from bench.measure.outages import outages
+from bench.measure.spans import position
 from bench.measure.window import observed
 from bench.result import Kind, Record
 
 COLUMNS = ["run", "backend", "repeat", "subject", "incarnation", "life", "observer"]
-COLUMNS += ["start", "end", "censored", "state", "wrong"]
-
-EPISODE = 1.0
-"""Seconds: mistakes that follow each other no further apart have one cause, and are one episode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """The time in which mistakes could be made, from the first phase on."""
-
-    up: float = 0.0
-    """Service-seconds: services that were alive and not impaired."""
-    views: float = 0.0
-    """Service-seconds up, counted once for each observer."""
-    clock: float = 0.0
-    """Seconds of the run."""
-
-    def __add__(self, other: Exposure) -> Exposure:
-        return Exposure(self.up + other.up, self.views + other.views, self.clock + other.clock)
+COLUMNS += ["start", "end", "censored", "state", "episode", "wrong"]
 
 
 def mistakes(record: Record) -> pd.DataFrame:
@@ -53,8 +33,11 @@ def mistakes(record: Record) -> pd.DataFrame:
 
     It starts when the observer is told that a life is over that is not, and ends with its next
     `joined` of the service. Where that doesn't come it is `censored`: it ends when the view
-    becomes right by the service's death, or with the run. `state` (up | impaired) is the
-    service's when it starts; `wrong` is for how long (s) of it the service was up.
+    becomes right by the service's death, or with the run. `state` is the service's when it
+    starts; `wrong` is for how long (s) of it the service was not impaired.
+
+    `episode` numbers the clusters that have one cause: mistakes that start within one outage, or
+    that follow each other no further apart than an observer may be behind (`delays.lag`).
 
     A second `left` without a `joined` between is no transition, and no further mistake.
     """
@@ -74,11 +57,13 @@ def mistakes(record: Record) -> pd.DataFrame:
 
     died = nearest(rows, truth(record, *ENDS), "t", "forward")
     until = died.fillna(np.inf).clip(upper=stop)
-    impairments = impaired(record)
-    rows["state"] = np.where(is_impaired(rows, impairments), "impaired", "up")
+    impaired = impairments(record)
+    outage = pd.Series(position(rows["t"].to_numpy(np.float64), outages(record)), rows.index)
+    rows["state"] = states(rows, impaired).fillna(outage.map(lambda at: UP if at < 0 else OUTAGE))
+    rows["episode"] = _episodes(rows["t"], outage, lag(record.parameters))
     rows["censored"] = ~(rows["back"] <= until)
     rows = rows.assign(start=rows["t"], end=rows["back"].where(~rows["censored"], until))
-    rows["wrong"] = rows["end"] - rows["start"] - overlap(rows, impairments)
+    rows["wrong"] = rows["end"] - rows["start"] - overlap(rows, impaired)
     rows["incarnation"] = rows["incarnation"].fillna(
         known["incarnation"].reindex(rows["life"]).set_axis(rows.index)
     )
@@ -86,56 +71,62 @@ def mistakes(record: Record) -> pd.DataFrame:
     return rows[COLUMNS]
 
 
-def exposure(record: Record) -> Exposure:
-    """The time in which mistakes could be made; none where the run never came to a phase."""
-    window = observed(record)
-    if window is None:
-        return Exposure()
-    spans = lives(record).sort_values("start")
-    # A service that joined again is one service still: its earlier life counts up to there.
-    later = spans.groupby("subject")["start"].shift(-1).fillna(np.inf)
-    spans["end"] = np.minimum(spans["end"], later).clip(window.start, window.end)
-    spans["start"] = spans["start"].clip(window.start, window.end)
-    lived = spans["end"] - spans["start"]
-    up = float((lived - overlap(spans, impaired(record))).sum())
-    return Exposure(up, up * len(record.observers), window.seconds)
-
-
-def quality(mistakes: pd.DataFrame, exposure: Exposure) -> dict[str, Figure]:
+def quality(mistakes: pd.DataFrame, exposure: Exposure) -> dict[str, object]:
     """The summary's figures; None where there was no time to make a mistake in.
 
-    `count` counts lives that were up and called dead by one observer or more, `impaired` those
-    that were impaired then; all others are of services that were up. `rate` is per
-    service-second, `rate_upper95` its exact one-sided Poisson bound. Mistakes come together, so
-    both are given by the hour of the clock too, for lives and for episodes. `duration_mean` (s)
-    counts a mistake that was never corrected with the time that was seen of it. `query_accuracy`
-    is the share of the time up in which an observer's view of a service was right.
+    At the top they are of services that were up, in outages of servers too; then once more for
+    `up` without these, for `outage`, for `impaired` and for each kind of it that there was.
+
+    `count` counts lives that were called dead by one observer or more, `episodes` their clusters.
+    `rate` is per service-second; mistakes come together, so both counts are given by the hour of
+    the clock too. `…_upper95` is the exact one-sided Poisson bound, `…_bounds95` are the exact
+    two-sided ones. `duration_mean` (s) counts a mistake that was never corrected with the time
+    that was seen of it; `censored` counts those. `query_accuracy` is the share of the time up in
+    which an observer's view of a service was right.
     """
-    up = mistakes[mistakes["state"] == "up"]
-    count, episodes, hours = _lives(up), _episodes(up), exposure.clock / 3600
+    kinds = [state for state in exposure.seconds if state not in (UP, OUTAGE)]
     wrong = ratio(float(mistakes["wrong"].sum()), exposure.views)
+
+    def figures(clock: float, *states: str) -> dict[str, object]:
+        return _figures(mistakes[mistakes["state"].isin(states)], exposure.of(*states), clock)
+
     return {
-        "count": count,
-        "impaired": _lives(mistakes[mistakes["state"] == "impaired"]),
-        "censored": int(up["censored"].sum()),
-        "exposure_service_seconds": exposure.up,
-        "rate": ratio(count, exposure.up),
-        "rate_upper95": ratio(poisson_upper95(count), exposure.up),
-        "per_hour": ratio(count, hours),
-        "per_hour_upper95": ratio(poisson_upper95(count), hours),
-        "episodes": episodes,
-        "episodes_per_hour": ratio(episodes, hours),
-        "episodes_per_hour_upper95": ratio(poisson_upper95(episodes), hours),
-        "duration_mean": float((up["end"] - up["start"]).mean()) if len(up) else None,
+        **figures(exposure.clock.get(RUN, 0.0), UP, OUTAGE),
         "query_accuracy": None if wrong is None else 1.0 - wrong,
+        UP: figures(exposure.clock.get(UP, 0.0), UP),
+        OUTAGE: figures(exposure.clock.get(OUTAGE, 0.0), OUTAGE),
+        IMPAIRED: figures(exposure.clock.get(IMPAIRED, 0.0), *kinds),
+        **{kind: figures(exposure.clock[kind], kind) for kind in kinds},
     }
 
 
-def _lives(mistakes: pd.DataFrame) -> int:
-    return len(mistakes.drop_duplicates(["run", "life"]))
+def _figures(mistakes: pd.DataFrame, seconds: float, clock: float) -> dict[str, object]:
+    lives = len(mistakes.drop_duplicates(["run", "life"]))
+    episodes = len(mistakes.drop_duplicates(["run", "episode"]))
+    return {
+        "count": lives,
+        "episodes": episodes,
+        "censored": int(mistakes["censored"].sum()),
+        "duration_mean": mean((mistakes["end"] - mistakes["start"]).tolist()),
+        "exposure_service_seconds": seconds,
+        **_rate("rate", lives, seconds),
+        **_rate("per_hour", lives, clock / 3600),
+        **_rate("episodes_per_hour", episodes, clock / 3600),
+    }
 
 
-def _episodes(mistakes: pd.DataFrame) -> int:
-    starts = mistakes.sort_values(["run", "start"])
-    pause = starts.groupby("run")["start"].diff()
-    return int((pause.isna() | (pause > EPISODE)).sum())
+def _rate(name: str, count: int, per: float) -> dict[str, object]:
+    bounds: list[Figure] = [ratio(bound, per) for bound in poisson_bounds95(count)]
+    return {
+        name: ratio(count, per),
+        f"{name}_upper95": ratio(poisson_upper95(count), per),
+        f"{name}_bounds95": None if None in bounds else bounds,
+    }
+
+
+def _episodes(starts: pd.Series[float], outage: pd.Series[int], apart: float) -> pd.Series[int]:
+    order = starts.sort_values(kind="stable").index
+    pause = starts.loc[order].diff()
+    where = outage.loc[order]
+    same = (pause <= apart) | ((where == where.shift()) & (where >= 0))
+    return (~same).astype(int).cumsum().reindex(starts.index)

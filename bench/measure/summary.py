@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import pandas as pd
 
-from bench.measure.audit import Bounds, audit
-from bench.measure.closed_form import residuals, roles
+from bench.measure.across import ci95
+from bench.measure.audit import Audit, Bounds, audit
 from bench.measure.convergence import agreement, convergence
 from bench.measure.detection import quantiles, victims
-from bench.measure.figures import Figure, mean, quantile
-from bench.measure.lives import truth
+from bench.measure.exposure import Exposure, exposure
+from bench.measure.joins import joins
+from bench.measure.lives import DEATHS, truth
 from bench.measure.load import averaged, load
-from bench.measure.mistakes import Exposure, exposure, mistakes, quality
+from bench.measure.mistakes import mistakes, quality
+from bench.measure.reads import reads
+from bench.measure.recovery import recoveries, recovery
 from bench.measure.slo import Objective, judge
 from bench.result import SCHEMA, Kind, Record, Verdict
-
-OTHER_FAULTS = (Kind.LEFT, Kind.FROZEN)
 
 
 def summarise(
@@ -32,19 +34,21 @@ def summarise(
 ) -> dict[str, Any]:
     """The summary of all runs, as plain JSON values; None for a figure that no data gives.
 
-    Repeats of a backend are pooled: victims and mistakes together, costs averaged. Where a matrix
-    was swept, each point of each backend stands for itself, as `NAME [field=value]`.
+    Repeats of a backend are pooled: victims and mistakes together, costs averaged; `across` says
+    what there is of each run. Where a matrix was swept, each point of each backend stands for
+    itself, as `NAME [field=value]`.
 
-    `detection` is about crashes. Who took leave or was frozen is found below it, as `left` and
-    `frozen`, where there were such; a freeze that nobody noticed counts as missed there.
+    `detection` is about deaths: crashes and losses of power. What else befell services is found
+    below it, by the fault's name as of `onsets`, where there was such.
 
     The verdict is the worst of the backends': unknown, then invalid, then valid.
     """
     backends, verdicts, reasons = {}, [], []
     for name, runs in _grouped(records).items():
-        backends[name], verdict, why = _backend(runs, bounds)
-        verdicts.append(verdict)
-        reasons += [f"{name}: {reason}" for reason in why]
+        judged = [_Judged.of(record) for record in runs]
+        backends[name], audited = _backend(judged, bounds)
+        verdicts.append(audited.verdict)
+        reasons += [f"{name}: {reason}" for reason in audited.reasons]
     if not records:
         reasons.append("no run was recorded")
     summary = {
@@ -59,6 +63,30 @@ def summarise(
     return dict(json.loads(json.dumps(summary, allow_nan=False)))
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A record and the rows that its figures are made of."""
+
+    record: Record
+    victims: pd.DataFrame
+    phases: pd.DataFrame
+    mistakes: pd.DataFrame
+    exposure: Exposure
+    recoveries: pd.DataFrame
+
+    @classmethod
+    def of(cls, record: Record) -> _Judged:
+        struck = victims(record)
+        return cls(
+            record,
+            struck,
+            convergence(record, struck),
+            mistakes(record),
+            exposure(record),
+            recoveries(record),
+        )
+
+
 def _grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
     """By backend and point; the point is named only where there is more than one."""
     swept = len({json.dumps(dict(record.point), sort_keys=True) for record in records}) > 1
@@ -70,41 +98,52 @@ def _grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
     return groups
 
 
-def _backend(
-    records: Sequence[Record], bounds: Bounds
-) -> tuple[dict[str, Any], Verdict, tuple[str, ...]]:
-    struck = [victims(record) for record in records]
-    phases = [convergence(record, rows) for record, rows in zip(records, struck, strict=True)]
-    off = [
-        residuals(rows, record.parameters, roles(record))
-        for record, rows in zip(records, struck, strict=True)
-    ]
-    judged = audit(records, _pooled(off), bounds)
-    figures = {
-        "backend": records[0].backend,
-        "point": dict(records[0].point),
-        "runs": len(records),
-        "services": records[0].services,
-        "clients": _clients(records[0]),
-        "detection": _detection(_pooled(struck)),
-        "convergence": agreement(_pooled(phases)),
-        "mistakes": quality(
-            _pooled([mistakes(record) for record in records]),
-            reduce(Exposure.__add__, map(exposure, records)),
-        ),
-        "join": _joins(records),
-        "load": averaged(map(load, records)),
-        "audit": judged.figures,
+def _backend(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], Audit]:
+    first = runs[0].record
+    figures, audited = _figures(runs, bounds)
+    described = {
+        "backend": first.backend,
+        "point": dict(first.point),
+        "runs": len(runs),
+        "services": first.services,
+        "clients": _clients(first),
+        **figures,
     }
-    return figures, judged.verdict, judged.reasons
+    if len(runs) > 1:
+        each = [_figures([run], bounds)[0] for run in runs]
+        described["per_run"] = [
+            {"index": run.record.index, "repeat": run.record.repeat, **tree}
+            for run, tree in zip(runs, each, strict=True)
+        ]
+        described["ci95"] = ci95(each)
+    return described, audited
+
+
+def _figures(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], Audit]:
+    records = [run.record for run in runs]
+    struck = _pooled([run.victims for run in runs])
+    audited = audit(records, struck, bounds)
+    figures = {
+        "detection": _detection(struck),
+        "convergence": agreement(_pooled([run.phases for run in runs])),
+        "mistakes": quality(
+            _pooled([run.mistakes for run in runs]),
+            reduce(Exposure.__add__, [run.exposure for run in runs]),
+        ),
+        "recovery": recovery(_pooled([run.recoveries for run in runs])),
+        "join": joins(records),
+        "reads": reads(records),
+        "load": averaged(map(load, records)),
+        "audit": audited.figures,
+    }
+    return figures, audited
 
 
 def _detection(victims: pd.DataFrame) -> Mapping[str, object]:
-    by_fault = {kind: victims[victims["fault"] == kind] for kind in (Kind.CRASHED, *OTHER_FAULTS)}
-    others = {str(kind): by_fault[kind] for kind in OTHER_FAULTS}
+    others = victims[~victims["fault"].isin(DEATHS)].groupby("fault")
     return {
-        **quantiles(by_fault[Kind.CRASHED]),
-        **{kind: quantiles(rows) for kind, rows in others.items() if len(rows)},
+        **quantiles(victims[victims["fault"].isin(DEATHS)]),
+        **{str(fault): quantiles(rows) for fault, rows in others},
     }
 
 
@@ -112,23 +151,6 @@ def _clients(record: Record) -> dict[str, int]:
     """How many services of each kind joined."""
     joined = truth(record, Kind.JOINED).drop_duplicates("subject")
     return {str(kind): int(count) for kind, count in joined["client"].value_counts().items()}
-
-
-def _joins(records: Sequence[Record]) -> dict[str, Figure]:
-    """How long the ramp took, and each service's first join from its request to the answer."""
-    ramps: list[Figure] = []
-    waits = []
-    for record in records:
-        asked = truth(record, Kind.JOINING).drop_duplicates("subject").set_index("subject")["t"]
-        answered = truth(record, Kind.JOINED).drop_duplicates("subject").set_index("subject")["t"]
-        waits.append((answered - asked).dropna())
-        ramps.append(answered.max() - asked.min() if len(waits[-1]) else None)
-    pooled = pd.concat(waits)
-    return {
-        "ramp_seconds": mean(ramps),
-        "p50": quantile(pooled, 0.50),
-        "p99": quantile(pooled, 0.99),
-    }
 
 
 def _pooled(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def _planned(moment: Moment) -> str:
 
 
 def _counts(moment: Moment) -> str:
-    if moment.phase in ("servers", "services"):
+    if moment.length is None:  # there are no services yet
         return ""
     return (
         f", {moment.joined:,} joined, {moment.live:,} live, {moment.dead:,} dead, "

@@ -38,7 +38,7 @@ def _comparison(backends: Mapping[str, Figures]) -> Table:
     grid.add_column("")
     for name in backends:
         grid.add_column(Text(name), justify="right", overflow="fold")
-    for section in _sections(backends):
+    for section in sections(backends):
         for label, cell in section:
             cells = [cell(figures) for figures in backends.values()]
             if set(cells) != {NONE}:
@@ -47,33 +47,54 @@ def _comparison(backends: Mapping[str, Figures]) -> Table:
     return grid
 
 
-def _sections(backends: Mapping[str, Figures]) -> Iterator[list[tuple[str, Cell]]]:
-    yield [("services", _services), ("joined within", _at("join.ramp_seconds", seconds))]
+def sections(backends: Mapping[str, Figures]) -> Iterator[list[tuple[str, Cell]]]:
+    """Labels and cells, by what belongs together; what concerns none of these backends left out."""
     yield [
-        ("crashed", _at("detection.count", plain)),
-        ("  missed", _at("detection.missed", plain)),
-        *_times("detection"),
-        ("  p99 of the last observer", _at("detection.every.p99", seconds)),
+        ("services", _services),
+        ("runs", _at("runs", lambda n: plain(n) if n > 1 else NONE)),
+        ("joined within", _at("join.ramp_seconds", seconds)),
     ]
-    for fault, label in (("left", "left"), ("frozen", "frozen")):
-        if any(fault in figures["detection"] for figures in backends.values()):
-            path = f"detection.{fault}"
-            yield [
-                (label, _at(f"{path}.count", plain)),
-                ("  not noticed", _at(f"{path}.missed", plain)),
-                *_times(path),
-            ]
+    if any(figures["detection"]["count"] for figures in backends.values()):
+        yield [
+            ("died", _at("detection.count", plain)),
+            ("  missed", _at("detection.missed", plain)),
+            *_times("detection"),
+            ("  p99 of the last observer", _at("detection.every.p99", seconds)),
+        ]
+    others = {
+        fault: None
+        for figures in backends.values()
+        for fault, found in figures["detection"].items()
+        if isinstance(found, Mapping) and "missed" in found and fault != "every"
+    }
+    for fault in others:
+        path = f"detection.{fault}"
+        yield [
+            (fault.replace("_", " "), _at(f"{path}.count", plain)),
+            ("  noticed", _at(f"{path}.noticed", plain)),
+            ("  missed", _at(f"{path}.missed", _unless_none)),
+            ("  noticed against the rule", _at(f"{path}.unexpected", _unless_none)),
+            ("  noticed after, mean", _with_ci(f"{path}.mean", seconds)),
+            ("  p99", _at(f"{path}.p99", seconds)),
+        ]
     yield [
-        ("mistakes", _at("mistakes.count", plain)),
+        ("live services called dead", _at("mistakes.count", plain)),
         ("  per service and hour, at most", _at("mistakes.rate_upper95", _per_hour)),
-        ("  of frozen services", _at("mistakes.impaired", lambda n: plain(n) if n else NONE)),
+        ("  of these while servers failed", _at("mistakes.outage.count", _unless_none)),
+        *(
+            (f"  besides, while {state}", _at(f"mistakes.{state}.count", plain))
+            for state in ("frozen", "cut", "lossy", "delayed", "skewed")
+        ),
+        ("all back after, at most", _at("recovery.mistakes.max", seconds)),
+        ("  after a server's return", _at("recovery.servers.max", seconds)),
     ]
     each = "per_service_second"
     yield [
-        ("server CPU", _at("load.server_cpu_cores", lambda n: f"{plain(n)} cores")),
+        ("server CPU", _with_ci("load.server_cpu_cores", lambda n: f"{plain(n)} cores")),
+        ("  each service", _at(f"load.server_cpu_cores_{each}", _a_second_of_cpu)),
         ("server memory", _at("load.server_rss_max_bytes", size)),
-        ("network, each service", _at(f"load.network_bytes_{each}", lambda n: f"{size(n)}/s")),
-        ("disk, each service", _at(f"load.disk_write_bytes_{each}", lambda n: f"{size(n)}/s")),
+        ("network, each service", _with_ci(f"load.network_bytes_{each}", _bytes_a_second)),
+        ("disk, each service", _with_ci(f"load.disk_write_bytes_{each}", _bytes_a_second)),
         ("statements, each service", _at(f"load.statements_{each}", _a_second)),
         ("transactions, each service", _at(f"load.transactions_{each}", _a_second)),
         ("packets, each service", _at(f"load.packets_{each}", _a_second)),
@@ -81,20 +102,16 @@ def _sections(backends: Mapping[str, Figures]) -> Iterator[list[tuple[str, Cell]
     yield [
         ("harness late, p99", _at("audit.lateness_p99", seconds)),
         ("harness CPU", _at("audit.harness_cpu_cores", lambda n: f"{plain(n)} cores")),
+        ("beats sent of those owed", _at("audit.rate_reached", lambda share: f"{share:.1%}")),
         ("off the closed form, p99", _at("audit.model_error_p99", seconds)),
     ]
 
 
 def _times(path: str) -> list[tuple[str, Cell]]:
     return [
-        (f"  {name}", _at(f"{path}.{figure}", seconds))
-        for name, figure in (
-            ("noticed after, mean", "mean"),
-            ("standard deviation", "sd"),
-            ("p50", "p50"),
-            ("p99", "p99"),
-            ("max", "max"),
-        )
+        ("  noticed after, mean", _with_ci(f"{path}.mean", seconds)),
+        ("  standard deviation", _at(f"{path}.sd", seconds)),
+        *((f"  {name}", _at(f"{path}.{name}", seconds)) for name in ("p50", "p99", "max")),
     ]
 
 
@@ -110,14 +127,41 @@ def _at(path: str, shown: Callable[[float], str]) -> Cell:
     return cell
 
 
+def _with_ci(path: str, shown: Callable[[float], str]) -> Cell:
+    """As `_at`, and below it the 95% interval over the runs, where there are several."""
+    plainly = _at(path, shown)
+
+    def cell(figures: Figures) -> str:
+        interval: Any = figures.get("ci95", {})
+        for key in path.split("."):
+            interval = interval.get(key) if isinstance(interval, Mapping) else None
+        if interval is None:
+            return plainly(figures)
+        low, high = interval
+        return f"{plainly(figures)}\n± {shown((high - low) / 2)}"
+
+    return cell
+
+
 def _services(figures: Figures) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(figures["clients"].items()))
-    runs = f", {figures['runs']} runs" if figures["runs"] > 1 else ""
-    return f"{figures['services']:,}" + (f" ({kinds})" if kinds else "") + runs
+    return f"{figures['services']:,}" + (f" ({kinds})" if kinds else "")
 
 
 def _per_hour(rate: float) -> str:
     return plain(rate * 3600)
+
+
+def _unless_none(count: float) -> str:
+    return plain(count) if count else NONE
+
+
+def _bytes_a_second(rate: float) -> str:
+    return f"{size(rate)}/s"
+
+
+def _a_second_of_cpu(cores: float) -> str:
+    return f"{seconds(cores)}/s"
 
 
 def _a_second(rate: float) -> str:

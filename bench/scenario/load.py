@@ -10,9 +10,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import ScenarioError
-from bench.scenario import positions, rules, sweep
+from bench.scenario import positions, rules, sweep, victims
+from bench.scenario.faults import Fault
 from bench.scenario.model import Scenario
-from bench.scenario.parts import Backend, Fault, Phase, Services
+from bench.scenario.parts import Backend, Services
+from bench.scenario.phases import Phase
 from bench.scenario.positions import Document, Position
 from bench.scenario.quantities import WrongValue
 from bench.scenario.slo import Rule, Slo
@@ -120,14 +122,16 @@ def _across(data: dict[str, Any], bad: set[tuple[str | int, ...]]) -> Iterator[P
         pairs = parts.items() if isinstance(parts, dict) else enumerate(parts)
         return {key: kind.validate_python(it) for key, it in pairs if (part, key) not in bad}
 
+    phases: dict[int, Phase] = right("phases", TypeAdapter(Phase))
+    faults: dict[int, Fault] = {key: it.fault for key, it in phases.items() if it.fault}
     if not any(where[0] == "services" for where in bad):
-        phases: dict[int, Phase] = right("phases", TypeAdapter(Phase))
-        faults: dict[int, Fault] = {key: it.fault for key, it in phases.items() if it.fault}
-        yield from rules.faults_fit(Services.model_validate(data["services"]), faults)
+        yield from victims.victims_fit(Services.model_validate(data["services"]), faults)
     if isinstance(data.get("backends"), dict):
         backends: dict[str, Backend | None] = dict.fromkeys(data["backends"])
+        backends |= right("backends", TypeAdapter(Backend))
         slo: dict[int, Slo] = right("slo", TypeAdapter(Rule))
-        yield from rules.rules_fit(backends | right("backends", TypeAdapter(Backend)), slo)
+        yield from rules.rules_fit(backends, slo)
+        yield from rules.servers_fit(backends, faults)
 
 
 def _lines(document: Document, problems: Iterable[Problem]) -> list[str]:

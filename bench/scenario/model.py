@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench.scenario.parts import Audit, Backend, Phase, Services
+from bench.scenario.parts import Audit, Backend, Services
+from bench.scenario.phases import Phase
 from bench.scenario.quantities import Few, Name, Seed, Text
-from bench.scenario.rules import faults_fit, rules_fit
+from bench.scenario.rules import rules_fit, servers_fit
 from bench.scenario.slo import Rule
 from bench.scenario.strict import Problem, Strict
+from bench.scenario.victims import victims_fit
 
 
 class Scenario(Strict):
@@ -54,7 +56,8 @@ class Scenario(Strict):
 
     def impossible(self) -> Iterator[Problem]:
         faults = {place: phase.fault for place, phase in enumerate(self.phases) if phase.fault}
-        yield from faults_fit(self.services, faults)
+        yield from victims_fit(self.services, faults)
+        yield from servers_fit(self.backends, faults)
         yield from rules_fit(self.backends, dict(enumerate(self.slo)))
 
 

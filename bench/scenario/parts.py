@@ -1,7 +1,8 @@
-"""The parts of a scenario: backends, services, faults and phases. Frozen; seconds as float.
+"""The parts of a scenario: backends, services and bounds. Frozen; seconds as float.
 
 The descriptions here are what an editor shows by way of `heartbench schema`, so each states the
-unit and what the setting costs. What concerns several parts at once is in `rules.py`.
+unit and what the setting costs. What is done to the services is in `faults.py` and `phases.py`,
+what concerns several parts at once in `rules.py`.
 """
 
 import re
@@ -15,7 +16,6 @@ from bench.scenario.quantities import (
     SECONDS,
     Count,
     CountOrNone,
-    Duration,
     Few,
     Fraction,
     Name,
@@ -183,16 +183,30 @@ class Services(Strict):
         description="Joins a second while starting. Faster ramps make beats late while they last.",
     )
     racks: Count = Field(
-        default=1, description="Racks over which the services are spread, in blocks. Costs nothing."
+        default=1,
+        description="Racks over which the services are spread, in blocks. Costs nothing, but for "
+        "those whose links a fault hits: each is a network namespace, which needs root.",
     )
     group: Name = Field(
         default="compute",
         description="The group that they join, and the first part of their names.",
     )
 
-    def population(self, client: Client) -> int:
-        """How many services there are of a kind."""
-        return {"wire": self.count - self.library, "library": self.library}.get(client, self.count)
+    def population(self, client: Client, among: range | None = None) -> int:
+        """How many services there are of a kind, in all or in a block of them."""
+        block = range(self.count) if among is None else among
+        below = [end * self.library // self.count for end in (block.start, block.stop)]
+        library = below[1] - below[0]
+        return {"wire": len(block) - library, "library": library}.get(client, len(block))
+
+    def rack(self, number: int) -> range:
+        """The services of a rack."""
+        first, end = (-(-each * self.count // self.racks) for each in (number, number + 1))
+        return range(first, end)
+
+    def rack_of(self, index: int) -> int:
+        """The rack of a service."""
+        return index * self.racks // self.count
 
     def service_name(self, index: int) -> str:
         """The name of a service: compute-000017."""
@@ -221,112 +235,23 @@ class Services(Strict):
             )
 
 
-class Select(Strict):
-    """Which services a fault hits: exactly one of count, fraction or names.
-
-    They are drawn from the seed, the same ones on every backend. A service meets at most one
-    fault in a run, so that each detection has one cause.
-    """
-
-    count: Count | None = Field(default=None, description="So many services.")
-    fraction: Fraction | None = Field(
-        default=None,
-        description="This share of the services of the chosen client, rounded to whole ones.",
-    )
-    names: tuple[Text, ...] | None = Field(
-        default=None, description="These services, by name, such as compute-000017.", min_length=1
-    )
-    client: Client = Field(
-        default="any", description="Only services of this kind: wire, library, or any of both."
-    )
-
-    def size(self, services: Services) -> int:
-        """How many services it selects; 0 where a fraction rounds to none."""
-        if self.names is not None:
-            return len(self.names)
-        if self.fraction is not None:
-            return round(self.fraction * services.population(self.client))
-        return self.count or 0
-
-    def impossible(self) -> Iterator[Problem]:
-        given = [key for key in ("count", "fraction", "names") if getattr(self, key) is not None]
-        if not given:
-            yield Problem((), "selects nobody (one of count, fraction or names)")
-        elif len(given) > 1:
-            yield Problem((given[1],), f"{' and '.join(given)} at once (one of them)")
-        if self.names is not None:
-            twice = {name for name in self.names if self.names.count(name) > 1}
-            for name in sorted(twice):
-                last = len(self.names) - 1 - self.names[::-1].index(name)
-                yield Problem(("names", last), f"{shown(name)} is named twice (once)")
-
-
-class Fault(Strict):
-    """What happens to some services, at instants drawn from the seed."""
-
-    kind: Literal["crash", "leave", "freeze"] = Field(
-        description="crash: killed without a goodbye. leave: a clean shutdown. freeze: stopped for "
-        "a while, then resumed."
-    )
-    select: Select = Field(description="Which services it hits.")
-    over: Duration = Field(
-        default=0.0,
-        description="Seconds over which the instants are spread evenly; 0: all at once.",
-    )
-    duration: Positive | None = Field(
-        default=None, alias="for", description="Seconds that a freeze lasts; for freeze only."
-    )
-
-    def impossible(self) -> Iterator[Problem]:
-        if self.kind == "freeze" and self.duration is None:
-            yield Problem((), "a freeze without an end (add for: a duration)")
-        if self.kind != "freeze" and self.duration is not None:
-            yield Problem(("for",), f"a {self.kind} does not end (for belongs to freeze)")
-
-
-class Phase(Strict):
-    """One step after the ramp: exactly one of settle, hold or fault."""
-
-    settle: Duration | None = Field(
-        default=None,
-        description="Seconds to wait until the services beat steadily; excluded from loads.",
-    )
-    hold: Duration | None = Field(
-        default=None,
-        description="Seconds to watch. After a fault at least as long as the slowest detection.",
-    )
-    fault: Fault | None = Field(default=None, description="What happens, and to whom.")
-
-    @property
-    def kind(self) -> Literal["settle", "hold", "fault"]:
-        if self.fault is not None:
-            return "fault"
-        return "settle" if self.settle is not None else "hold"
-
-    @property
-    def seconds(self) -> float:
-        """How long the phase lasts. A freeze may outlast its phase."""
-        if self.fault is not None:
-            return self.fault.over
-        return (self.settle or 0.0) + (self.hold or 0.0)
-
-    def impossible(self) -> Iterator[Problem]:
-        given = [key for key in ("settle", "hold", "fault") if getattr(self, key) is not None]
-        if not given:
-            yield Problem((), "an empty phase (settle, hold or fault)")
-        elif len(given) > 1:
-            yield Problem(
-                (given[1],), f"{' and '.join(given)} in one phase (each in a line of its own)"
-            )
-
-
 class Audit(Strict):
     """Bounds on the harness itself. A run that breaks one is invalid, whatever its numbers."""
 
     lateness_p99: Positive = Field(
         default=0.05,
         description="Seconds; how late the harness's own beats may go out at the 99th percentile, "
-        "outside the ramp.",
+        "outside the ramp, outages of servers, and racks with bad links.",
+    )
+    stall: Positive = Field(
+        default=1.0,
+        description="Seconds; how long an event loop or a thread of the harness may stand still at "
+        "the worst, under the same circumstances.",
+    )
+    rate_reached: Fraction = Field(
+        default=0.98,
+        description="The least share of the beats that live services owe which has to go out, "
+        "under the same circumstances. Less where a server is driven past what it can take.",
     )
     harness_cpu: Number | None = Field(
         default=None,

@@ -108,8 +108,13 @@ def inside(data: Any, location: Path) -> Path:
 def nearest(word: object, known: Iterable[str], kind: str) -> str:
     """What would have been right: the word that was meant, or all words that there are."""
     known = sorted(known) or ["none"]
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"{kind}: {', '.join(known)}"
+    close = closest(word, known)
+    return f"did you mean {close!r}?" if close else f"{kind}: {', '.join(known)}"
+
+
+def closest(word: object, known: Iterable[str]) -> str | None:
+    """The one of the known words that is meant, if one is."""
+    return next(iter(difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)), None)
 
 
 def parse(text: str, source: str) -> Document:

@@ -9,7 +9,13 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 
 class WrongValue(ValueError):
@@ -66,6 +72,14 @@ def duration(value: object) -> float:
         raise WrongValue(f"{shown(value)} is negative (a duration is 0 or more)")
     if seconds > LONGEST:
         raise WrongValue(f"{shown(value)} is too long (30 days at most)")
+    return seconds
+
+
+def offset(value: object) -> float:
+    """Seconds ahead, or behind where negative; up to 30 days, and not 0."""
+    seconds = measured(value, SECONDS, "an offset (such as 90s or -90s)")
+    if not 0 < abs(seconds) <= LONGEST:
+        raise WrongValue(f"{shown(value)} is out of range (not 0, and 30 days at most)")
     return seconds
 
 
@@ -163,10 +177,26 @@ Duration = Annotated[float, PlainValidator(duration), _seconds]
 """Seconds, 0 allowed."""
 Positive = Annotated[float, PlainValidator(duration), AfterValidator(positive), _seconds]
 """Seconds, more than 0."""
+Offset = Annotated[
+    float,
+    PlainValidator(offset),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": -LONGEST, "maximum": LONGEST},
+                {"type": "string", "pattern": pattern(SECONDS).replace("^", "^-?", 1)},
+            ]
+        }
+    ),
+]
+"""Seconds, ahead or behind, not 0."""
 Fraction = Annotated[float, PlainValidator(fraction), _schema(PERCENT, minimum=0, maximum=1)]
 Rate = Annotated[float, PlainValidator(rate), _schema(PER_SECOND, minimum=0)]
 Count = Annotated[int, PlainValidator(_in(1, MOST_SERVICES)), _whole_schema(1, MOST_SERVICES)]
 CountOrNone = Annotated[int, PlainValidator(_in(0, MOST_SERVICES)), _whole_schema(0, MOST_SERVICES)]
+Rack = Annotated[
+    int, PlainValidator(_in(0, MOST_SERVICES - 1)), _whole_schema(0, MOST_SERVICES - 1)
+]
 Few = Annotated[int, PlainValidator(_in(1, 1000)), _whole_schema(1, 1000)]
 Number = Annotated[
     float, PlainValidator(number), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})
@@ -178,4 +208,6 @@ Name = Annotated[
     PlainValidator(name),
     WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,63}$"}),
 ]
+LISTED = PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value)
+"""Writes a tuple as the list that it was read from, and any other value as it is."""
 Text = Annotated[str, BeforeValidator(text), WithJsonSchema({"type": "string", "minLength": 1})]

@@ -8,7 +8,7 @@
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
@@ -35,17 +35,30 @@ _BYTES: Unit = (BYTES, "an amount of bytes (such as 64MB or 4096)")
 _SHARE: Unit = (PERCENT, "a fraction (such as 99.9% or 0.999)")
 _PLAIN: Unit = ({}, "a number (such as 0)")
 
-_TIMES = ("mean", "sd", "p50", "p90", "p99", "max")
-_DETECTION: Mapping[str, Unit] = {
+_TIMES = dict.fromkeys(("mean", "sd", "p50", "p90", "p99", "max"), _SECONDS)
+_NOTICED: Mapping[str, Unit] = {"count": _PLAIN, "noticed": _PLAIN, "missed": _PLAIN, **_TIMES}
+_IMPAIRED = ("frozen", "cut", "lossy", "delayed", "skewed")
+_FAULTS = ("left", "flapped", "restarted", *_IMPAIRED)
+"""Besides deaths, which are `detection` itself."""
+_MISTAKES: Mapping[str, Unit] = {
     "count": _PLAIN,
-    "missed": _PLAIN,
-    **dict.fromkeys(_TIMES, _SECONDS),
+    "episodes": _PLAIN,
+    "censored": _PLAIN,
+    "duration_mean": _SECONDS,
+    **{
+        f"{rate}{bound}": _PLAIN
+        for rate in ("rate", "per_hour", "episodes_per_hour")
+        for bound in ("", "_upper95")
+    },
 }
+_WAITS: Mapping[str, Unit] = {"p50": _SECONDS, "p99": _SECONDS}
 _LOAD: Mapping[str, Unit] = {
     "server_cpu_cores": _PLAIN,
     "server_rss_max_bytes": _BYTES,
     "network_bytes": _BYTES,
     "disk_write_bytes": _BYTES,
+    "machine_network_bytes": _BYTES,
+    "machine_disk_write_bytes": _BYTES,
     "statements": _PLAIN,
     "transactions": _PLAIN,
     "wal_bytes": _BYTES,
@@ -60,32 +73,45 @@ def _below(part: str, units: Mapping[str, Unit]) -> dict[str, Unit]:
     return {f"{part}.{figure}": unit for figure, unit in units.items()}
 
 
+def _with_each(part: str, kinds: Iterable[str], units: Mapping[str, Unit]) -> dict[str, Unit]:
+    """The figures of a part, and once more of each kind below it."""
+    parts = (part, *(f"{part}.{kind}" for kind in kinds))
+    return {path: unit for each in parts for path, unit in _below(each, units).items()}
+
+
 METRICS: Mapping[str, Unit] = {
     "services": _PLAIN,
+    **_with_each("detection", _FAULTS, {**_NOTICED, "unexpected": _PLAIN}),
+    **_with_each("detection", _FAULTS, _below("every", _NOTICED)),
+    **_below("convergence", {"seconds": _SECONDS, "views": _PLAIN}),
+    **_with_each("mistakes", ("up", "outage", "impaired", *_IMPAIRED), _MISTAKES),
+    "mistakes.query_accuracy": _SHARE,
     **{
         path: unit
-        for fault in ("detection", "detection.left", "detection.frozen")
-        for part in (fault, f"{fault}.every")
-        for path, unit in _below(part, _DETECTION).items()
+        for after in ("mistakes", "servers", "restarted", *_IMPAIRED)
+        for path, unit in _below(
+            f"recovery.{after}", {"count": _PLAIN, "never": _PLAIN, **_TIMES}
+        ).items()
     },
-    **_below("convergence", {"seconds": _SECONDS, "views": _PLAIN}),
-    "mistakes.count": _PLAIN,
-    "mistakes.impaired": _PLAIN,
-    "mistakes.episodes": _PLAIN,
-    "mistakes.rate": _PLAIN,
-    "mistakes.rate_upper95": _PLAIN,
-    "mistakes.per_hour": _PLAIN,
-    "mistakes.per_hour_upper95": _PLAIN,
-    "mistakes.duration_mean": _SECONDS,
-    "mistakes.query_accuracy": _SHARE,
-    **_below("join", {"ramp_seconds": _SECONDS, "p50": _SECONDS, "p99": _SECONDS}),
+    **_below("join", {"ramp_seconds": _SECONDS, **_WAITS, **_below("again", _WAITS)}),
+    **_below("join", {"seen_p50": _SECONDS, "seen_p99": _SECONDS, "again.count": _PLAIN}),
+    **_below("reads", {"per_second": _PLAIN, "seconds_p50": _SECONDS, "seconds_p99": _SECONDS}),
+    **_below("reads", {"rows_read_per_second": _PLAIN, "bytes_read_per_second": _BYTES}),
     **_below("load", _LOAD),
     **_below("load", {f"{figure}{_A_SERVICE_SECOND}": unit for figure, unit in _LOAD.items()}),
     "audit.lateness_p99": _SECONDS,
     "audit.lateness_p99_ramp": _SECONDS,
+    "audit.lateness_p99_failover": _SECONDS,
+    "audit.lateness_p99_impaired": _SECONDS,
+    "audit.clock_error_max": _SECONDS,
+    "audit.loop_stall_max": _SECONDS,
+    "audit.gil_stall_max": _SECONDS,
+    "audit.rate_reached": _SHARE,
     "audit.harness_cpu_cores": _PLAIN,
+    "audit.model_error_p50": _SECONDS,
     "audit.model_error_p99": _SECONDS,
     "audit.faults_confirmed": _PLAIN,
+    "audit.losses": _PLAIN,
 }
 """Every figure of a summary that may be bounded."""
 

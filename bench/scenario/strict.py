@@ -1,6 +1,6 @@
 """The base of every mapping in a scenario: it says everything that is wrong with it at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 from pydantic import (
@@ -96,6 +96,24 @@ def said(detail: ErrorDetails) -> str:
             return "nothing in it (at least one)"
         case _:
             return f"{shown(value)}: {detail['msg']}"
+
+
+def one_of(model: Strict, keys: tuple[str, ...], otherwise: str) -> Iterator[Problem]:
+    """That exactly one of the keys is given."""
+    given = [key for key in keys if getattr(model, key) is not None]
+    if not given:
+        yield Problem((), f"{otherwise} (one of {', '.join(keys[:-1])} or {keys[-1]})")
+    elif len(given) > 1:
+        yield Problem((given[1],), f"{' and '.join(given)} at once (one of them)")
+
+
+def twice(where: tuple[str, ...], values: Iterable[str | int], noun: str) -> Iterator[Problem]:
+    """That each value is there once."""
+    seen = set()
+    for place, value in enumerate(values):
+        if value in seen:
+            yield Problem((*where, place), f"{noun} {shown(value)} is named twice (once)")
+        seen.add(value)
 
 
 def _detail(problem: Problem) -> InitErrorDetails:

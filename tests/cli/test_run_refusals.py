@@ -109,11 +109,16 @@ def test_a_java_that_does_not_run(zk: Path, programs: Path, number: int) -> None
     java = programs / "java"
     java.write_text(f"#!/bin/sh\necho 'cannot allocate the heap' >&2\nexit {number}\n")
     java.chmod(0o755)
-    told = refused("run", zk, "local", environment={"PATH": str(programs)})
-    assert (told["error"], told["exit_code"]) == ("ProvisionError", 4)
-    [problem] = told["problems"]
-    assert f"zk-1 ended with exit code {number} while starting; mend" in problem
-    assert "cannot allocate the heap" in problem
+    words = ["Java", "doesn't run: cannot allocate the heap", "containers/install-packages"]
+    assert_both_say(words, zk, "local", environment={"PATH": str(programs)})
+
+
+def test_faults_of_servers_that_are_somebody_elses(tmp_path: Path) -> None:
+    fault = {"kind": "kill", "servers": "any"}
+    file = tmp_path / "zk.yaml"
+    file.write_text(scenario("zk", phases=[{"fault": fault}, {"hold": "1s"}]))
+    words = ["servers of our own", "those at a URL are somebody else's", "use --servers auto"]
+    assert_both_say(words, file, "zookeeper://127.0.0.1:1/x")
 
 
 @pytest.mark.parametrize("host", ["unix:///nowhere/docker.sock", "tcp://192.0.2.1:2375"])

@@ -1,9 +1,9 @@
 """What each fault must do on each backend, and why: written down before any run of it.
 
-`docs/faults.md` shows this table (`python -m tests.live.outcomes` prints it); test_fault_outcomes.py
-holds real servers to it. Times are seconds, for T = 4 s, H = 1 s (`db-nova` with poll: read,
-`db-tuned` with Q = 0.5 s) and S = 4 s, tick = 1 s, unless a row says otherwise. P is the time between
-two pings, S/3 less 10 to 400 ms: 0.93 to 1.32 s.
+`docs/faults.md` shows this table (`python -m tests.live.outcomes` prints it), and
+test_fault_outcomes.py holds real servers to it. Times are seconds, for T = 4 s, H = 1 s (`db-nova`
+with poll: read, `db-tuned` with Q = 0.5 s) and S = 4 s, tick = 1 s, unless a row says otherwise. P
+is the time between two pings, S/3 less 10 to 400 ms: 0.93 to 1.32 s.
 """
 
 from __future__ import annotations
@@ -177,13 +177,13 @@ ON_LINKS = (
                 "all",
                 (T - H, T + H),
                 back=True,
-                why="a beat takes several round trips, so at most the one that was committing arrives",
+                why="a beat takes several round trips: only one that was committing arrives",
             ),
             TUNED: Outcome(
                 "all",
                 (T - H, T + H + 2 * Q),
                 back=True,
-                why="one more beat on each connection arrives; its answer doesn't, so no other follows",
+                why="one more beat on each connection arrives; no other follows it unanswered",
             ),
             ZK: Outcome(
                 "all",
@@ -215,7 +215,12 @@ ON_LINKS = (
     Case(
         "delay of 100 ms",
         {"kind": "delay", "direction": "both", "delay": "100ms", "jitter": "20ms", "for": "14s"},
-        _alike("none", back=True, why="every beat and ping is late by the same"),
+        _alike(
+            "none",
+            back=True,
+            why="every beat and ping is late by the same, if the pool of connections is large "
+            "enough: a nova beat keeps one for four round trips",
+        ),
     ),
 )
 

@@ -49,7 +49,7 @@ def scenario(*backends: str, phases: list[dict[str, Any]], **changes: object) ->
             "backends": {name: dict(BACKENDS[name]) for name in backends},
             "services": {"count": 100, "library": 10, "ramp": "100/s"},
             "observers": 2,
-            "audit": {"lateness_p99": "2s"},
+            "audit": {"lateness_p99": "2s", "stall": "2s"},
             "phases": phases,
             **changes,
         },
@@ -110,9 +110,9 @@ class Harness:
         self.look()
         self.process.send_signal(number)
 
-    def end(self) -> tuple[int, str]:
+    def end(self, patience: float = PATIENCE) -> tuple[int, str]:
         """Wait for its end; its exit code, and its standard output."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
+        output, errors = self.process.communicate(timeout=patience)
         self.said.append(errors)
         return self.process.returncode, output
 

@@ -6,23 +6,31 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
 import psutil
 import pytest
 from kazoo.client import KazooClient
+from kazoo.exceptions import NodeExistsError
 from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from bench.engines.live.provision import (
     Deployment,
     ProvisionError,
     Server,
     ServerSpec,
+    images,
+    lacks_control,
+    leftovers,
     missing,
     provision,
+    remove,
 )
 from bench.engines.live.provision.containers import OWNER_LABEL
 
@@ -60,14 +68,26 @@ def require(spec: ServerSpec, where: str) -> None:
         pytest.skip(message)
 
 
+@dataclass
+class Seen:
+    """Servers, and their processes at the time."""
+
+    servers: list[Server] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
+
+    def see(self, deployment: Deployment) -> None:
+        self.servers += deployment.servers
+        self.pids += [pid for server in deployment.servers for pid in server.pids]
+
+
 @contextmanager
-def nothing_left() -> Iterator[list[Server]]:
-    """Put the servers seen into the list: at the end they are gone, and so are our containers."""
-    seen: list[Server] = []
+def nothing_left() -> Iterator[Seen]:
+    """At the end the servers seen are gone, and so are our containers."""
+    seen = Seen()
     yield seen
-    assert seen, "the test saw no server"
-    assert_gone([pid for server in seen for pid in server.pids])
-    for server in seen:
+    assert seen.pids, "the test saw no server"
+    assert_gone(seen.pids)
+    for server in seen.servers:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((server.host, server.port), timeout=5)
     assert containers_of(os.getpid()) == []
@@ -119,15 +139,15 @@ def test_servers_serve_and_leave_nothing(spec: ServerSpec, where: str, workdir: 
         nothing_left() as seen,
         provision(spec, where=where, workdir=workdir) as deployment,
     ):
-        seen.extend(deployment.servers)
+        seen.see(deployment)
         assert deployment.where == where
-        assert len(seen) == spec.servers
-        roles = sorted(server.role() for server in seen)
+        assert len(seen.servers) == spec.servers
+        roles = sorted(server.role() for server in seen.servers)
         if spec is ENSEMBLE:
             assert roles == ["follower", "follower", "leader"]
         else:
             assert roles == ["primary" if spec is POSTGRESQL else "standalone"]
-        for server in seen:
+        for server in seen.servers:
             [root] = server.pids
             program = "postgres" if spec is POSTGRESQL else "java"
             assert psutil.Process(root).name() == program
@@ -200,9 +220,9 @@ def test_any_exception_ends_the_servers(
 ) -> None:
     require(POSTGRESQL, where)
 
-    def break_off(seen: list[Server]) -> None:
+    def break_off(seen: Seen) -> None:
         with provision(POSTGRESQL, where=where, workdir=workdir) as deployment:
-            seen.extend(deployment.servers)
+            seen.see(deployment)
             raise reason
 
     with nothing_left() as seen, pytest.raises(reason):
@@ -216,8 +236,8 @@ def test_frozen_servers_are_ended_too(spec: ServerSpec, workdir: Path) -> None:
         nothing_left() as seen,
         provision(spec, where="local", workdir=workdir) as deployment,
     ):
-        seen.extend(deployment.servers)
-        for server in seen:
+        seen.see(deployment)
+        for server in seen.servers:
             for pid in server.pids:
                 os.kill(pid, signal.SIGSTOP)
 
@@ -248,7 +268,7 @@ def test_a_killed_harness_leaves_no_process(spec: ServerSpec) -> None:
         assert_gone([process.pid for process in everything])
         [folder] = Path(name).iterdir()
         assert folder.name.startswith("heartbench-")
-        assert (folder / "owner.pid").read_text() == f"{harness.pid}\n"
+        assert (folder / "owner.pid").read_text().startswith(f"{harness.pid}-")
 
 
 def test_ctrl_c_reaches_the_harness_alone(workdir: Path) -> None:
@@ -287,16 +307,16 @@ def test_a_port_lost_at_the_last_moment_is_replaced(
 ) -> None:
     """Between choosing a port and listening on it, another program may take it."""
     require(spec, where)
-    place = "containers" if where == "docker" else "local"
+    place = "zookeeper" if spec.kind == "zookeeper" else "local"
     module = sys.modules[f"bench.engines.live.provision.{place}"]
-    choose: Callable[[int, int | None], list[int]] = module.ports
+    choose: Callable[[int, int | None, str], list[int]] = module.ports
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         taken = other.getsockname()[1]
         lost = [taken]
 
-        def choose_taken_first(count: int, first: int | None) -> list[int]:
-            free = choose(count, first)
+        def choose_taken_first(count: int, first: int | None, host: str) -> list[int]:
+            free = choose(count, first, host)
             return [lost.pop(), *free[1:]] if lost else free
 
         monkeypatch.setattr(module, "ports", choose_taken_first)
@@ -366,6 +386,22 @@ def test_containers_tell_their_owner_and_take_their_volumes_along(
         assert {volume.name for volume in engine.volumes.list()}.isdisjoint(volumes)
 
 
+def test_the_first_build_of_an_image_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    require(STANDALONE, "docker")
+    images.prepare(STANDALONE, print)  # so that the second build finds its steps done
+    name = f"heartbench/trial-{os.getpid()}"
+    monkeypatch.setitem(images.OUR_IMAGES, "zookeeper", name)
+    told: list[str] = []
+    try:
+        images.prepare(STANDALONE, told.append)
+        assert told == [f"building the image {name}, once"]
+        images.prepare(STANDALONE, told.append)
+        assert len(told) == 1
+    finally:
+        with images.engine() as engine:
+            engine.images.remove(name)
+
+
 @SPECS
 def test_external_servers_are_asked_and_left_alone(spec: ServerSpec, workdir: Path) -> None:
     require(spec, "local")
@@ -407,3 +443,136 @@ def test_an_ensemble_with_a_server_down_is_refused(workdir: Path) -> None:
             provision(STANDALONE, where=f"zookeeper://{hosts}/x"),
         ):
             pytest.fail("a server was down")
+
+
+@PLACES
+@pytest.mark.parametrize("spec", [STANDALONE, POSTGRESQL], ids=["zookeeper", "postgresql"])
+def test_a_server_keeps_name_port_and_data_through_everything(
+    spec: ServerSpec, where: str, workdir: Path
+) -> None:
+    require(spec, where)
+    with (
+        nothing_left() as seen,
+        provision(spec, where=where, workdir=workdir) as deployment,
+    ):
+        seen.see(deployment)
+        use(deployment)
+        [server] = deployment.servers
+        control = deployment.control(server.name)
+        for end in (control.kill, control.stop):
+            old = server.pids
+            end()
+            assert server.pids == ()
+            end()  # harmless
+            assert_gone(list(old))
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((server.host, server.port), timeout=5)
+            control.start()
+            assert len(server.pids) == 1
+            assert server.pids != old
+            with pytest.raises((NodeExistsError, ProgrammingError)):
+                use(deployment)  # what it wrote is there already
+        control.pause()
+        control.pause()
+        assert not control.serves()
+        control.go_on()
+        control.go_on()
+        assert control.serves()
+        control.pause()
+        control.kill()  # one that stands still, too
+        control.start()
+        seen.see(deployment)
+
+
+@PLACES
+def test_servers_that_stand_still_or_are_down_at_the_end_are_gone_too(
+    where: str, workdir: Path
+) -> None:
+    require(ENSEMBLE, where)
+    with (
+        nothing_left() as seen,
+        provision(ENSEMBLE, where=where, workdir=workdir) as deployment,
+    ):
+        seen.see(deployment)
+        deployment.control("zk-1").kill()
+        deployment.control("zk-2").pause()
+
+
+def test_a_server_may_be_started_by_a_thread_that_ends(workdir: Path) -> None:
+    """It isn't that thread's child, with which the kernel would end it."""
+    require(POSTGRESQL, "local")
+    with provision(POSTGRESQL, where="local", workdir=workdir) as deployment:
+        control = deployment.control("pg")
+        control.kill()
+        starter = threading.Thread(target=control.start)
+        starter.start()
+        starter.join()
+        assert control.pids()
+        use(deployment)
+
+
+def test_clients_may_be_given_another_address_than_loopback(workdir: Path) -> None:
+    """As those of racks, which have a network of their own."""
+    host = "127.0.0.77"
+    for spec in (ServerSpec("sql", host=host), ServerSpec("zookeeper", servers=3, host=host)):
+        require(spec, "local")
+        with provision(spec, where="local", workdir=workdir) as deployment:
+            assert {server.host for server in deployment.servers} == {host}
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", deployment.servers[0].port), timeout=5)
+            use(deployment)
+
+
+@pytest.mark.parametrize("where", ["local", "docker"])
+def test_what_a_killed_harness_leaves_is_found_and_removed(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers, folders, control groups, packet rules; never those of one that lives."""
+    require(ENSEMBLE, where)
+    program = (
+        "import time\n"
+        "from bench.engines.live.meters.servers import servers\n"
+        "from bench.engines.live.provision import ServerSpec, lacks_control, provision\n"
+        "with provision(ServerSpec('zookeeper', servers=3), where=WHERE) as deployment:\n"
+        "    one, *others = (server.control for server in deployment.servers)\n"
+        "    one.pause()\n"
+        "    with servers(deployment):\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(300)\n"
+    ).replace("WHERE", repr(where))
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        with (
+            provision(STANDALONE, where=where) as living,
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"TMPDIR": name},
+            ) as harness,
+        ):
+            assert harness.stdout is not None
+            assert harness.stdout.readline() == "ready\n"
+            assert of(harness.pid) == []
+            harness.kill()
+            harness.wait()
+            found = of(harness.pid)
+            kinds = [what.partition(" ")[0] for what in found]
+            assert kinds.count("container") == (3 if where == "docker" else 0)
+            assert kinds.count("folder") == (1 if where == "local" else 0)
+            if not lacks_control(where, cut=True):
+                assert kinds.count("chain") == 2
+            for leftover in leftovers():
+                if leftover.owner == harness.pid:
+                    remove(leftover)
+                    remove(leftover)  # as if somebody else had been faster
+            assert of(harness.pid) == []
+            assert containers_of(harness.pid) == []
+            use(living)
+        assert list(Path(name).iterdir()) == []
+
+
+def of(pid: int) -> list[str]:
+    """What is left of that harness, the right way round to remove it."""
+    return [leftover.what for leftover in leftovers() if leftover.owner == pid]

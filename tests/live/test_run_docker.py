@@ -13,8 +13,9 @@ import pytest
 from docker import DockerClient
 
 import bench
-from bench.engines.live.provision import ServerSpec, containers
+from bench.engines.live.provision import ServerSpec
 from bench.engines.live.provision.containers import OWNER_LABEL
+from bench.engines.live.provision.images import prepare
 from tests.live.runs import BACKENDS, harness, require, scenario
 
 pytestmark = pytest.mark.alone
@@ -32,7 +33,7 @@ def engine() -> Iterator[DockerClient]:
     specs = ServerSpec("sql"), ServerSpec("zookeeper")
     require("docker", *specs)
     for spec in specs:
-        containers.prepare(spec)
+        prepare(spec, print)
     with closing(docker.from_env()) as client:
         yield client
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
 
-from bench.engines.live.engine import WORKERS
+from bench.engines.live.muster import WORKERS
 from bench.engines.live.provision import Deployment
 from bench.engines.live.swarm.process import HostedShard, hosted
 from bench.engines.live.swarm.shard import Action, Order, ShardPlan
@@ -109,12 +110,12 @@ class Life:
 
 
 @contextmanager
-def services(kind: str, url: str, profile: Profile) -> Iterator[HostedShard]:
+def services(kind: str, url: str, profile: Profile, timeout: float = 20.0) -> Iterator[HostedShard]:
     """A shard of services that all have joined."""
     plan = ShardPlan(
         name=f"{kind}-0",
         url=url,
-        config=SqlConfig(profile=profile, interval=INTERVAL, timeout=20.0, poll=1.0),
+        config=SqlConfig(profile=profile, interval=INTERVAL, timeout=timeout, poll=1.0),
         group="compute",
         services=tuple(f"{kind[0]}-{number}" for number in range(COUNT)),
         join_at=tuple(0.05 * number for number in range(COUNT)),
@@ -209,6 +210,55 @@ def test_both_say_the_same_as_often_and_write_the_same(lives: dict[str, Life]) -
         assert shape(ours) == shape(theirs)
     for life in lives.values():
         assert life.tokens == {row.get("host", row.get("name")): row["token"] for row in life.rows}
+
+
+@pytest.mark.parametrize("profile", ["nova", "tuned"])
+def test_both_restart_alike_after_a_crash(
+    postgres: Deployment, postgres_url: str, profile: Profile
+) -> None:
+    """On nova they take their rows at once. On tuned they are refused, look at the row until it
+    has stood still for the timeout, and take it then."""
+    connect(postgres_url).close()
+    database = Database(postgres, postgres_url, profile)
+    said: dict[str, Statements] = {}
+    for kind in ("wire", "library"):
+        with services(kind, postgres_url, profile, timeout=10.0) as shard:
+            before = database.statements()
+            now = (monotonic(),) * COUNT
+            shard.carry_out(Order(Action.CRASH, shard.plan.services, now))
+            shard.carry_out(Order(Action.START, shard.plan.services, now))
+            restarted: Counter[str] = Counter()
+            eventually(partial(_all_restarted, shard, restarted), 10)
+            eventually(partial(_all_live, shard), 60)
+            said[kind] = meant(database.statements() - before)
+            assert shard.status().failed == ()
+
+    def claims(statements: Statements) -> set[int]:
+        """Without the beats: whether one was due yet is chance."""
+        return {id_ for id_, text in statements if text.startswith(("INSERT", "SELECT membership"))}
+
+    def taken(statements: Statements, table: str) -> int:
+        return sum(calls for (_, text), calls in statements.items() if f"INTO {table} " in text)
+
+    for statements in said.values():
+        if profile == "nova":
+            assert taken(statements, "services") == COUNT
+            assert taken(statements, "service_lives") == COUNT
+        else:
+            assert taken(statements, "membership_members") == 2 * COUNT
+            assert taken(statements, "membership_documents") == COUNT
+    assert claims(said["wire"]) == claims(said["library"])
+
+
+def _all_restarted(shard: HostedShard, seen: Counter[str]) -> bool:
+    events = shard.drain().events
+    seen.update(each.subject for each in events if each.kind is Kind.RESTARTED)
+    return len(seen) == COUNT
+
+
+def _all_live(shard: HostedShard) -> bool:
+    status = shard.status()
+    return (status.live, status.dead) == (COUNT, 0)
 
 
 def shape(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 from kazoo.client import KazooClient
 
-from bench.engines.live.engine import WORKERS
+from bench.engines.live.muster import WORKERS
 from bench.engines.live.provision import Deployment
 from bench.engines.live.swarm.process import HostedShard, hosted
 from bench.engines.live.swarm.shard import Action, Event, Order, ShardPlan
@@ -70,6 +70,14 @@ class Half:
         conversations = self.conversations(name)
         return sum(each.kind == PING for each in conversations[-1].requests) if conversations else 0
 
+    def joins(self, name: str) -> list[Event]:
+        """Every life of a service."""
+        return [each for each in self.told(Kind.JOINED) if each.subject == name]
+
+    def closed(self, name: str) -> bool:
+        """Whether the service's latest connection has ended."""
+        return self.conversations(name)[-1].closed
+
     def told(self, kind: Kind) -> list[Event]:
         """What the shard has logged of a kind."""
         self.events += self.shard.drain().events
@@ -111,7 +119,7 @@ def swarm(zookeeper: Deployment) -> Iterator[Swarm]:
     with ExitStack() as stack:
 
         def half(kind: str) -> Half:
-            tap = stack.enter_context(tapped(server.host, server.port))
+            tap: Tap = stack.enter_context(tapped(server.host, server.port))
             plan = ShardPlan(
                 name=f"{kind}-0",
                 url=f"zookeeper://127.0.0.1:{tap.port}/{SPACES[kind]}",
@@ -236,6 +244,45 @@ def test_both_come_back_alike_from_a_freeze_that_cost_them_the_session(swarm: Sw
     assert wire == library
     assert len(wire) == 2  # create, exists
     assert len({half.conversations(name)[1].opening for half in swarm.halves}) == 1
+
+
+def test_both_restart_alike_after_a_crash(swarm: Swarm) -> None:
+    """A new process finds the node of the dead session, waits until it has gone, and takes its
+    place; in the same words, however often it has to look."""
+    name = NAMES[2]
+    for half in swarm.halves:
+        half.order(Action.CRASH, name)
+        half.order(Action.START, name)
+    eventually(lambda: all(len(half.joins(name)) == 2 for half in swarm.halves), 30)
+    eventually(lambda: swarm.connections(name) == [2, 2], 20)
+    eventually(lambda: all(half.pings(name) for half in swarm.halves), 20)
+    for half in swarm.halves:
+        [crashed], [restarted] = half.told(Kind.CRASHED), half.told(Kind.RESTARTED)
+        old, new = half.joins(name)
+        assert crashed.t <= restarted.t < new.t
+        assert new.t - crashed.t > PERIOD
+        assert old.incarnation is not None
+        assert new.incarnation is not None
+        assert new.incarnation > old.incarnation
+        assert half.told(Kind.LOST) == []
+    wire, library = (half.said(name, 1) for half in swarm.halves)
+    assert wire == library
+    assert [kind for kind, _ in wire] == [15, 4, 15, 3]  # create, get, create, exists
+
+
+def test_a_service_without_power_keeps_its_connection_and_says_nothing(swarm: Swarm) -> None:
+    """Until the server gives it up; one that crashed has closed its own."""
+    for half in swarm.halves:
+        half.order(Action.POWER_LOSS, NAMES[3])
+        half.order(Action.CRASH, NAMES[4])
+    eventually(lambda: all(half.told(Kind.POWER_LOST) for half in swarm.halves), 20)
+    said = [half.said(NAMES[3], 0) for half in swarm.halves]
+    pings = [half.pings(NAMES[3]) for half in swarm.halves]
+    eventually(lambda: all(half.closed(NAMES[4]) for half in swarm.halves), 10)
+    assert not any(half.closed(NAMES[3]) for half in swarm.halves)
+    eventually(lambda: not swarm.standing(NAMES[3]), 20)
+    assert [half.said(NAMES[3], 0) for half in swarm.halves] == said
+    assert [half.pings(NAMES[3]) for half in swarm.halves] == pings
 
 
 def test_both_leave_alike(swarm: Swarm) -> None:

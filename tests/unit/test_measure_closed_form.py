@@ -1,12 +1,11 @@
-"""Residuals: how far a detection lies from what the victim's own last renewal allows."""
+"""How far a detection lies from what the victim's own last renewal allows: its `delivery`."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from bench.measure.closed_form import model_error, residuals, roles
-from bench.measure.detection import victims
+from bench.measure.detection import first_and_every, model_error, victims
 from bench.result import Kind, Parameters
 from tests.unit.history import NOVA, History
 
@@ -37,13 +36,12 @@ def polled(profile: str, poll: float | None) -> Parameters:
         pytest.param(ENSEMBLE, 19.5, 32.03, 0.03, id="unknown role: reported late"),
     ],
 )
-def test_the_residual_is_what_the_closed_form_leaves(
+def test_what_is_left_is_what_the_closed_form_does_not_know(
     parameters: Parameters, renewed: float, detected: float, residual: float
 ) -> None:
     run = History(parameters=parameters).alive("a").truth(renewed, Kind.RENEWED, "a")
     run.truth(20.0, Kind.CRASHED, "a").told(detected, Kind.LEFT, "a")
-    rows = residuals(victims(run.record()), parameters, {})
-    assert rows["residual"].tolist() == [pytest.approx(residual, abs=1e-6)]
+    assert victims(run.record())["delivery"].tolist() == [pytest.approx(residual, abs=1e-6)]
 
 
 @pytest.mark.parametrize(
@@ -55,25 +53,23 @@ def test_only_a_follower_may_report_half_a_tick_late(server: str, residual: floa
         "servers": [{"name": "zk-1", "role": "leader"}, {"name": "zk-2", "role": "follower"}]
     }
     run.truth(19.5, Kind.RENEWED, "a").truth(20.0, Kind.CRASHED, "a").told(32.01, Kind.LEFT, "a")
-    record = run.record()
-    rows = residuals(victims(record), ENSEMBLE, roles(record))
-    assert rows["residual"].tolist() == [pytest.approx(residual, abs=1e-6)]
+    assert victims(run.record())["delivery"].tolist() == [pytest.approx(residual, abs=1e-6)]
 
 
 def test_where_the_servers_clock_is_unknown_a_whole_bucket_is_admissible() -> None:
     parameters = Parameters(kind="zookeeper", timeout=10.0, tick=2.0)
     run = History(parameters=parameters).alive("a").truth(18.5, Kind.RENEWED, "a")
     run.truth(20.0, Kind.CRASHED, "a").told(30.1, Kind.LEFT, "a")
-    assert residuals(victims(run.record()), parameters, {})["residual"].tolist() == [0.0]
+    assert victims(run.record())["delivery"].tolist() == [0.0]
 
 
-def test_leaves_have_no_closed_form_and_the_missed_no_residual() -> None:
+def test_leaves_have_no_closed_form_and_nor_has_what_was_missed() -> None:
     run = History().alive("a").alive("b").alive("c").truth(18.0, Kind.RENEWED, "b")
     run.truth(20.0, Kind.LEFT, "a").truth(20.0, Kind.CRASHED, "b")
     run.truth(20.0, Kind.CRASHED, "c").told(78.0, Kind.LEFT, "c")
-    rows = residuals(victims(run.record()), NOVA, {})
-    assert sorted(rows["subject"]) == ["b", "c"]
-    assert rows["residual"].isna().all()
+    rows = victims(run.record())
+    assert sorted(rows["subject"]) == ["a", "b", "c"]
+    assert rows["delivery"].isna().all()
     assert model_error(rows) == {"model_error_p50": None, "model_error_p99": None}
 
 
@@ -87,7 +83,7 @@ def test_a_perfect_server_leaves_nothing() -> None:
         edge = (np.floor((1000 + pinged + 10) / 2) + 1) * 2 - 1000
         run.alive(name, token=number).truth(pinged, Kind.RENEWED, name)
         run.truth(onset, Kind.CRASHED, name).told(edge, Kind.LEFT, name, token=number)
-    rows = residuals(victims(run.record()), ZK, {})
-    assert rows["residual"].abs().max() < 1e-3
+    rows = first_and_every(victims(run.record()))
+    assert rows["delivery"].abs().max() < 1e-3
     assert rows["first"].mean() == pytest.approx(9.33, abs=0.08)
     assert rows["first"].std() == pytest.approx(1.12, abs=0.05)

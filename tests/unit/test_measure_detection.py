@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.measure.detection import COLUMNS, first_and_every, quantiles, victims
-from bench.measure.figures import poisson_upper95, spread
-from bench.result import EVENTS, Kind, frame
+from bench.measure.detection import COLUMNS, PARTS, first_and_every, quantiles, victims
+from bench.measure.figures import mean_ci95, poisson_bounds95, poisson_upper95, spread
+from bench.result import EVENTS, Kind, Parameters, frame
 from tests.unit.history import History
 
 TWO = ("o1", "o2")
+TEN = Parameters(kind="sql", profile="nova", interval=4.0, timeout=10.0)
+POLLED = replace(TEN, poll=2.0)
+ZK = Parameters(kind="zookeeper", timeout=10.0, tick=2.0, epoch=1000.0)
 
 
 def test_a_crash_is_detected_once_per_observer() -> None:
@@ -39,7 +44,7 @@ def test_the_first_observer_gives_the_figures_and_the_last_stands_beside_them() 
         None,
     )
     assert figures["every"] == {
-        "count": 1, "missed": 0, "mean": 57.0, "sd": None,
+        "count": 1, "noticed": 1, "missed": 0, "mean": 57.0, "sd": None,
         "p50": 57.0, "p90": 57.0, "p99": 57.0, "max": 57.0,
     }  # fmt: skip
 
@@ -108,6 +113,183 @@ def test_a_freeze_is_noticed_only_while_it_lasts() -> None:
     assert np.isnan(rows["b"])
 
 
+@pytest.mark.parametrize("onset", [Kind.CUT, Kind.LOSSY, Kind.DELAYED, Kind.SKEWED])
+def test_what_befalls_a_link_or_a_clock_is_noticed_until_the_service_has_recovered(
+    onset: Kind,
+) -> None:
+    """Nova read at each expiry: a timeout (60 s) and the delivery (1 s) after the healing."""
+    healing = Kind.UNSKEWED if onset == Kind.SKEWED else Kind.HEALED
+    run = History().alive("a").alive("b", token=2)
+    for name in ("a", "b"):
+        run.truth(12.0, onset, name, detail="in").truth(20.0, healing, name)
+    run.told(70.0, Kind.LEFT, "a", token=1).told(82.0, Kind.LEFT, "b", token=2)
+    rows = victims(run.record()).set_index("subject")
+    assert set(rows["fault"]) == {str(onset)}
+    assert rows["detection"].to_dict() == {"a": 58.0, "b": pytest.approx(np.nan, nan_ok=True)}
+    assert rows["watched"].tolist() == [69.0, 69.0]
+    assert rows["due"].isna().all()
+
+
+def test_each_stop_of_a_service_that_flaps_is_an_onset_of_its_own() -> None:
+    """Stopped at 20 and at 50, for 15 s each, with 10 s of patience: T = 10, read at expiry."""
+    run = History(parameters=TEN).alive("a")
+    for t in (20.0, 50.0):
+        run.truth(t - 1, Kind.RENEWED, "a").truth(t, Kind.FROZEN, "a")
+        run.truth(t + 15, Kind.RESUMED, "a").truth(t + 15.1, Kind.RENEWED, "a")
+    run.told(29.1, Kind.LEFT, "a").told(35.2, Kind.JOINED, "a").told(59.3, Kind.LEFT, "a")
+    rows = victims(run.record())
+    assert rows["fault"].tolist() == ["flapped", "flapped"]
+    assert rows["onset"].tolist() == [20.0, 50.0]
+    assert rows["detection"].tolist() == [pytest.approx(9.1), pytest.approx(9.3)]
+    assert rows["delivery"].tolist() == [pytest.approx(0.1), pytest.approx(0.3)]
+
+
+def test_who_is_held_for_gone_already_need_not_be_noticed_again() -> None:
+    """Stopped again before it had a chance to renew. The other observer had not yet noticed."""
+    run = History(TWO, parameters=TEN).alive("a").truth(19.0, Kind.RENEWED, "a")
+    for t in (20.0, 40.0):
+        run.truth(t, Kind.FROZEN, "a").truth(t + 19, Kind.RESUMED, "a")
+    run.told(29.1, Kind.LEFT, "a", "o1").truth(60.0, Kind.RENEWED, "a")
+    rows = victims(run.record()).set_index(["observer", "onset"])["due"]
+    assert [rows["o1", 20.0], rows["o2", 20.0], rows["o2", 40.0]] == [True, True, True]
+    assert rows["o1", 40.0] is pd.NA
+    assert quantiles(victims(run.record()))["missed"] == 1
+
+
+def test_the_death_within_a_restart_is_of_the_old_life_and_has_no_closed_form() -> None:
+    """The new process may end the old life before it expires."""
+    run = History(parameters=TEN).alive("a").truth(19.0, Kind.RENEWED, "a")
+    run.truth(20.0, Kind.CRASHED, "a").truth(22.0, Kind.RESTARTED, "a")
+    run.truth(24.0, Kind.JOINED, "a", incarnation=2)
+    run.told(24.1, Kind.LEFT, "a", token=1).told(24.1, Kind.JOINED, "a", token=2)
+    (row,) = victims(run.record()).to_dict("records")
+    assert (row["fault"], row["incarnation"], row["due"]) == ("restarted", 1, True)
+    assert row["detection"] == pytest.approx(4.1)
+    assert np.isnan([row[part] for part in PARTS]).all()
+
+
+def test_a_loss_of_power_is_a_death() -> None:
+    run = History().alive("a").truth(18.0, Kind.RENEWED, "a").truth(20.0, Kind.POWER_LOST, "a")
+    run.told(78.2, Kind.LEFT, "a")
+    (row,) = victims(run.record()).to_dict("records")
+    assert (row["fault"], row["detection"], row["delivery"]) == (
+        "power_lost",
+        pytest.approx(58.2),
+        pytest.approx(0.2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "parts"),
+    [
+        # Renewed at 18.5, struck at 20, noticed at 31.2.
+        pytest.param(TEN, (-1.5, 10.0, 0.0, 2.7), id="read at expiry: due at 28.5"),
+        pytest.param(POLLED, (-1.5, 10.0, 2.0, 0.7), id="polled every 2 s: by 30.5 at the latest"),
+        pytest.param(ZK, (-1.5, 10.0, 1.5, 1.2), id="bucket: 28.5 is rounded up to 30"),
+    ],
+)
+def test_the_parts_of_a_detection_add_up(
+    parameters: Parameters, parts: tuple[float, float, float, float]
+) -> None:
+    run = History(parameters=parameters).alive("a").truth(18.5, Kind.RENEWED, "a")
+    run.truth(20.0, Kind.CRASHED, "a").told(31.2, Kind.LEFT, "a")
+    (row,) = victims(run.record()).to_dict("records")
+    assert [row[part] for part in PARTS] == pytest.approx(parts)
+    assert sum(row[part] for part in PARTS) == pytest.approx(row["detection"])
+    figures = quantiles(victims(run.record()))
+    assert figures["parts"] == pytest.approx(dict(zip(PARTS, parts, strict=True)))
+
+
+def test_a_journal_of_reads_says_when_an_expiry_could_be_seen() -> None:
+    """Sent at 28.4 and 30.1, answered 0.1 s later; what expires at 28.5 is in the second."""
+    run = History(parameters=POLLED).alive("a").truth(18.5, Kind.RENEWED, "a")
+    run.truth(28.5, Kind.READ, None, observer="o1", value=0.1)
+    run.truth(30.2, Kind.READ, None, observer="o1", value=0.1)
+    run.truth(20.0, Kind.CRASHED, "a").told(30.25, Kind.LEFT, "a")
+    (row,) = victims(run.record()).to_dict("records")
+    assert [row[part] for part in PARTS] == pytest.approx([-1.5, 10.0, 1.6, 0.15])
+
+
+def test_a_tuned_reader_counts_from_the_answer_that_showed_it_the_last_beat() -> None:
+    """The beat of 18.5 is in the read sent at 19 and answered at 19.2: due at 29.2."""
+    tuned = replace(POLLED, profile="tuned")
+    run = History(parameters=tuned).alive("a").truth(18.5, Kind.RENEWED, "a")
+    for answered in (18.4, 19.2, 29.1, 29.5):
+        run.truth(answered, Kind.READ, None, observer="o1", value=0.2)
+    run.truth(20.0, Kind.CRASHED, "a").told(29.6, Kind.LEFT, "a")
+    (row,) = victims(run.record()).to_dict("records")
+    assert [row[part] for part in PARTS] == pytest.approx([-1.5, 10.0, 0.8, 0.3])
+
+
+def test_near_an_outage_of_servers_no_closed_form_is_claimed() -> None:
+    """A leader killed at 25 gives every session its whole timeout anew."""
+    run = History(parameters=replace(ZK, servers=3)).alive("a").alive("b", token=2)
+    run.truth(18.5, Kind.RENEWED, "a").truth(20.0, Kind.CRASHED, "a")
+    run.truth(25.0, Kind.SERVER_KILLED, "zk-1").told(38.0, Kind.LEFT, "a")
+    run.truth(78.5, Kind.RENEWED, "b").truth(80.0, Kind.CRASHED, "b").told(
+        90.1, Kind.LEFT, "b", "o1", 2
+    )
+    rows = victims(run.record()).set_index("subject")
+    assert np.isnan(rows.loc["a", list(PARTS)].astype(float)).all()
+    assert rows.loc["a", "detection"] == 18.0
+    assert rows.loc["b", "delivery"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("length", "noticed", "figures"),
+    [
+        # The last renewal at 19, so it expires at 29; a stop to 28 is over before, to 40 is not.
+        pytest.param(8.0, False, (1, 0, 0, 0), id="too short, and not noticed: as it has to be"),
+        pytest.param(8.0, True, (1, 1, 0, 1), id="too short, and noticed: unexpected"),
+        pytest.param(20.0, True, (1, 1, 0, 0), id="long enough, and noticed"),
+        pytest.param(20.0, False, (1, 0, 1, 0), id="long enough, and not noticed: missed"),
+        pytest.param(9.5, False, (1, 0, 0, 0), id="near the edge, either is right"),
+        pytest.param(9.5, True, (1, 1, 0, 0), id="near the edge, either is right: noticed"),
+    ],
+)
+def test_only_a_stop_that_outlasts_the_timeout_has_to_be_noticed(
+    length: float, noticed: bool, figures: tuple[int, int, int, int]
+) -> None:
+    run = History(parameters=TEN).alive("a").truth(19.0, Kind.RENEWED, "a")
+    run.truth(20.0, Kind.FROZEN, "a").truth(20.0 + length, Kind.RESUMED, "a")
+    run.truth(20.1 + length, Kind.RENEWED, "a")
+    if noticed:
+        run.told(min(29.5, 20.05 + length), Kind.LEFT, "a")
+    found = quantiles(victims(run.record()))
+    names = ("count", "noticed", "missed", "unexpected")
+    assert tuple(found[name] for name in names) == figures
+
+
+@pytest.mark.parametrize(
+    ("direction", "healed", "due"),
+    [
+        # Interval 3, timeout 10: it expires between 27 and 30; what TCP holds up comes after as
+        # long again as the cut took, and an observer is a second behind.
+        pytest.param("both", 23.0, False, id="heard of again at 26 at the latest"),
+        pytest.param("out", 24.0, None, id="perhaps not before 28"),
+        pytest.param("out", 30.5, None, id="the observer may be behind"),
+        pytest.param("both", 32.0, True, id="surely expired"),
+        pytest.param("in", 60.0, None, id="its own packets pass"),
+    ],
+)
+def test_a_cut_has_to_be_noticed_whichever_renewal_was_the_last(
+    direction: str, healed: float, due: bool | None
+) -> None:
+    parameters = replace(TEN, interval=3.0)
+    run = History(parameters=parameters).alive("a").truth(20.0, Kind.CUT, "a", detail=direction)
+    run.truth(healed, Kind.HEALED, "a")
+    (found,) = victims(run.record())["due"]
+    assert found is pd.NA if due is None else found == due
+
+
+def test_what_is_missed_was_watched_to_the_end_or_to_the_recovery() -> None:
+    run = History(parameters=TEN).alive("a").alive("b", token=2)
+    run.truth(20.0, Kind.CRASHED, "a").truth(30.0, Kind.FROZEN, "b")
+    run.truth(50.0, Kind.RESUMED, "b").truth(51.0, Kind.RENEWED, "b")
+    rows = victims(run.record()).set_index("subject")
+    assert rows["watched"].to_dict() == {"a": 80.0, "b": 22.0}
+
+
 def test_the_server_of_a_victim_is_that_of_its_join_unless_the_fault_says_so() -> None:
     run = History().alive("a", server="zk-1").truth(20.0, Kind.CRASHED, "a")
     run.alive("b", server="zk-1").truth(20.0, Kind.CRASHED, "b", server="zk-2")
@@ -148,6 +330,20 @@ def test_the_poisson_bound_is_exact() -> None:
     assert poisson_upper95(0) == pytest.approx(2.9957, abs=1e-4)
     assert poisson_upper95(1) == pytest.approx(4.7439, abs=1e-4)
     assert poisson_upper95(10) == pytest.approx(16.9622, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "low", "high"), [(0, 0.0, 3.6889), (1, 0.0253, 5.5716), (10, 4.7954, 18.3904)]
+)
+def test_the_poisson_bounds_are_garwoods(count: int, low: float, high: float) -> None:
+    """Two-sided; from tables."""
+    assert poisson_bounds95(count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_an_interval_over_runs_is_students() -> None:
+    """1, 2, 3: mean 2, sd 1, and t of two degrees of freedom 4.3027: 2 +- 4.3027 / sqrt(3)."""
+    assert mean_ci95([1.0, 2.0, 3.0]) == pytest.approx((-0.4841, 4.4841), abs=1e-4)
+    assert mean_ci95([1.0]) is None
 
 
 FATES = st.lists(

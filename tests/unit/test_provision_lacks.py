@@ -1,12 +1,25 @@
 """What a machine lacks is told before anything starts, with the command that mends it."""
 
 import os
+import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bench.engines.live.provision import ProvisionError, ServerSpec, kind_of, missing, provision
+from bench.engines.live.provision import (
+    ProvisionError,
+    ServerSpec,
+    cgroup,
+    kind_of,
+    lacks_control,
+    missing,
+    owner,
+    provision,
+    zookeeper,
+)
 from bench.engines.live.provision import local as local_servers
 from bench.engines.live.provision.startup import ports
 from bench.errors import MachineError
@@ -69,6 +82,104 @@ def test_provisioning_says_the_same_lacks(where: str, tmp_path: Path) -> None:
 def test_the_machine_is_to_blame() -> None:
     """Hence exit code 4."""
     assert issubclass(ProvisionError, MachineError)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\necho 'no such VM' >&2\nexit 6\n", "the java on PATH doesn't run: no such VM"),
+        ("#!/nowhere/shell\n", "the java on PATH doesn't run: "),
+    ],
+)
+def test_a_java_that_does_not_run_is_a_lack(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    java.write_text(script)
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    [lack] = [lack for lack in missing(ZOOKEEPER, "local") if lack.what == "Java"]
+    assert said in lack.why
+
+
+def test_more_sessions_than_a_server_may_hold_are_a_lack() -> None:
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        pytest.skip("no limit here")
+    lacks = missing(ServerSpec("zookeeper", sessions=allowed), "local")
+    [lack] = [lack for lack in lacks if "open files" in lack.what]
+    assert f"{allowed:,} a process, {allowed + 200:,} needed" in lack.what
+    assert f"all {allowed:,} sessions" in lack.why
+    assert f"--nofile={allowed + 200}:" in lack.command
+
+
+def test_too_short_a_queue_for_so_many_sessions_is_a_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux up to 5.3 lets 128 connections wait, whatever a server asks for."""
+    file = tmp_path / "somaxconn"
+    file.write_text("128\n")
+    monkeypatch.setattr(zookeeper, "_SOMAXCONN", file)
+    assert zookeeper.missing(ServerSpec("zookeeper", sessions=128)) == []
+    [lack] = zookeeper.missing(ServerSpec("zookeeper", sessions=10_000))
+    assert lack.what == "room for connections that wait: 128, 4,096 wanted"
+    assert lack.command == "sudo sysctl -w net.core.somaxconn=4096"
+
+
+@pytest.mark.parametrize(("sessions", "heap"), [(0, 1000), (10_000, 1000), (50_000, 3400)])
+def test_the_heap_grows_with_the_sessions(sessions: int, heap: int) -> None:
+    assert zookeeper.heap_megabytes(ServerSpec("zookeeper", sessions=sessions)) == heap
+
+
+def test_whoever_may_not_set_packet_rules_cannot_cut_servers_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "iptables-restore"
+    tool.write_text("#!/bin/sh\necho 'you must be root' >&2\nexit 4\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lack, *_ = lacks_control("local", cut=True)
+    assert "you must be root" in lack.why
+    assert lack.command == "run as root"
+    assert lacks_control("local") == []
+    tool.unlink()
+    lack, *_ = lacks_control("docker", cut=True)
+    assert lack.what == "iptables"
+
+
+def test_what_somebody_made_is_his_until_he_ends() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        assert maker.stdout is not None
+        stamped = maker.stdout.readline().strip()
+        assert owner.dead(stamped) is None
+        maker.kill()
+        maker.wait()
+        assert owner.dead(stamped) == maker.pid
+    assert owner.dead(owner.stamp()) is None
+    other_life = f"{os.getpid()}-{int(owner.stamp().partition('-')[2], 16) + 1:x}"
+    assert owner.dead(other_life) == os.getpid()  # the same number, another process
+    assert owner.dead("12345") is None  # not one of ours
+
+
+def test_whoever_may_not_make_control_groups_cannot_cut_servers_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cgroup, "_mounts", lambda: {"": Path("/nowhere")})
+    [lack] = cgroup.missing()
+    assert lack.what == "permission to make control groups"
+    monkeypatch.setattr(cgroup, "_mounts", dict)
+    [lack] = cgroup.missing()
+    assert lack.what == "control groups"
+
+
+OWNER = """
+import time
+from bench.engines.live.provision import owner
+print(owner.stamp(), flush=True)
+time.sleep(100)
+"""
 
 
 @pytest.mark.parametrize(

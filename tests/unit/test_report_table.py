@@ -38,7 +38,7 @@ def test_backends_stand_side_by_side_with_objectives_and_verdict() -> None:
     text = shown(summarise(records, slo=rules))
     lines = {line.split("  ")[0].strip(): line for line in text.splitlines() if line.strip()}
     assert "db-nova" in text.splitlines()[0] + text.splitlines()[1]
-    assert lines["crashed"].split() == ["crashed", "1", "1"]
+    assert lines["died"].split() == ["died", "1", "1"]
     assert "2 (1 library, 1 wire)" in text
     assert "11.6 s" in text
     assert "0.42 cores" in text
@@ -51,6 +51,28 @@ def test_backends_stand_side_by_side_with_objectives_and_verdict() -> None:
 
 def test_rows_that_no_backend_measured_are_left_out() -> None:
     assert "packets" not in shown(summarise([run("db", 0).record()]))
+
+
+def test_what_befell_services_and_servers_besides_has_rows_of_its_own() -> None:
+    history = run("zk", 0).alive("c", token=3).alive("d", token=4)
+    history.truth(20.0, Kind.FROZEN, "c").truth(20.0, Kind.CUT, "d", detail="both")
+    history.told(40.0, Kind.LEFT, "c", token=3).told(41.0, Kind.LEFT, "d", token=4)
+    history.truth(50.0, Kind.SERVER_KILLED, "server").told(51.0, Kind.LEFT, "b")
+    text = shown(summarise([history.audited().record()]))
+    rows = {" ".join(line.split()) for line in text.splitlines()}
+    assert {"frozen 1", "cut 1", "noticed 1", "live services called dead 1"} <= rows
+    assert {"of these while servers failed 1", "besides, while frozen 1"} <= rows
+    assert "besides, while lossy" not in text
+
+
+def test_repeats_show_how_sure_their_means_are() -> None:
+    """11.6 and 12.6 s: 12.1 +- 12.706 x 0.7071 / sqrt(2) = 12.1 +- 6.35."""
+    other = run("zk", 1)
+    other.rows = [{**row, "t": 32.6} if row["t"] == 31.6 else row for row in other.rows]
+    text = shown(summarise([run("zk", 0).record(), other.record()]))
+    assert "12.1 s" in text
+    assert "± 6.35 s" in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_many_backends_go_into_further_tables() -> None:

@@ -108,10 +108,11 @@ WRONG = [
     ("settle: 5s", "{settle: 5s, hold: 3s}",
      ["11:24: settle and hold in one phase (each in a line of its own)"]),
     ("kind: crash", "kind: crush", ["12:19: unknown value 'crush' (did you mean 'crash'?)"]),
-    ("kind: crash", "kind: freeze", ["12:12: a freeze without an end (add for: a duration)"]),
-    ("over: 5s", "for: 5s", ["12:51: a crash does not end (for belongs to freeze)"]),
+    ("kind: crash", "kind: freeze", ["12:12: a freeze lacks for (add it: how long it is stopped)"]),
+    ("over: 5s", "for: 5s",
+     ["12:51: a crash takes no for (it belongs to freeze, flap, restart, skew)"]),
     ("kind: crash, ", "kind: freeze, for: 0s, ", ["12:32: 0 is too short (more than 0s)"]),
-    ("{count: 5}", "{}", ["12:34: selects nobody (one of count, fraction or names)"]),
+    ("{count: 5}", "{}", ["12:34: selects nobody (one of count, fraction, names or racks)"]),
     ("{count: 5}", "{count: 5, fraction: 1%}",
      ["12:55: count and fraction at once (one of them)"]),
     ("{count: 5}", "{count: 0}", ["12:42: 0 is out of range (from 1 to 1000000)"]),
@@ -126,7 +127,7 @@ WRONG = [
      ["12:43: there is no service 'compute-000100' (compute-000000 to compute-000099)",
       "12:59: there is no service 'compute-7' (compute-000000 to compute-000099)"]),
     ("{count: 5}", "{names: [compute-000001, compute-000001]}",
-     ["12:59: 'compute-000001' is named twice (once)"]),
+     ["12:59: service 'compute-000001' is named twice (once)"]),
     ("{count: 5}", "{names: [compute-000009], client: wire}",
      ["12:43: compute-000009 is a library service (client: library)"]),
     ("  - hold: 90s", "  - fault: {kind: leave, select: {count: 96}}",
@@ -183,6 +184,135 @@ def problems(text: str, *overrides: str) -> list[str]:
     with pytest.raises(ScenarioError) as caught:
         loads(text, "f.yaml", overrides)
     return list(caught.value.problems)
+
+
+FAULT = "{kind: crash, select: {count: 5}, over: 5s}"
+
+WRONG_FAULTS = [
+    # in place of FAULT, and the column and message that come of it
+    ("{kind: freeze, select: {count: 5}, for: {}}",
+     ["52: no distribution (one of exponential, uniform or lognormal)"]),
+    ("{kind: freeze, select: {count: 5}, for: {exponential: 8s, uniform: [1s, 2s]}}",
+     ["79: exponential and uniform at once (one of them)"]),
+    ("{kind: freeze, select: {count: 5}, for: {uniform: [2s, 1s]}}",
+     ["62: 1s is not above 2s (the shorter one comes first)"]),
+    ("{kind: freeze, select: {count: 5}, for: {uniform: [2s]}}",
+     ["62: ['2s'] is not two durations (such as [2s, 30s])"]),
+    ("{kind: freeze, select: {count: 5}, for: {lognormal: {median: 4s}}}",
+     ["64: 'sigma' is missing (add it)"]),
+    ("{kind: freeze, select: {count: 5}, for: {lognormal: {median: 4s, sigma: 0}}}",
+     ["84: 0 is too low (more than 0)"]),
+    ("{kind: freeze, select: {count: 5}, for: {exponentail: 4s}}",
+     ["52: no distribution (one of exponential, uniform or lognormal)",
+      "53: unknown key 'exponentail' (did you mean 'exponential'?)"]),
+    ("{kind: freeze, select: {count: 5}, for: soon}",
+     ["52: 'soon' is not a duration (such as 10s, 500ms, 2m or 1.5)"]),
+    ("{kind: flap, select: {count: 5}, for: 3s}",
+     ["12: a flap lacks up (add it: how long it runs between two stops)"]),
+    ("{kind: flap, select: {count: 5}, for: 3s, up: 2s, times: 0}",
+     ["69: 0 is out of range (from 1 to 1000)"]),
+    ("{kind: skew, select: {count: 5}}",
+     ["12: a skew lacks offset (add it: how far its clock is off, such as 90s or -90s)"]),
+    ("{kind: skew, select: {count: 5}, offset: 0s}",
+     ["53: '0s' is out of range (not 0, and 30 days at most)"]),
+    ("{kind: skew, select: {count: 5}, offset: fast}",
+     ["53: 'fast' is not an offset (such as 90s or -90s)"]),
+    ("{kind: restart, select: {count: 5}, stop: gently}",
+     ["54: unknown value 'gently' (known: kill, leave)"]),
+    ("{kind: crash, select: {count: 5}, stop: leave, offset: 3s}",
+     ["52: a crash takes no stop (it belongs to restart)",
+      "67: a crash takes no offset (it belongs to skew)"]),
+    ("{kind: crash, select: {count: 5}, over: 5s, every: 1s}",
+     ["63: over and every at once (one of them)"]),
+    ("{kind: delya, select: {racks: 1}, delay: 1s}",
+     ["19: unknown value 'delya' (did you mean 'delay'?)"]),
+    ("{kind: pasue, servers: all, for: 3s}",
+     ["19: unknown value 'pasue' (did you mean 'pause'?)"]),
+    ("{kind: crash, select: {racks: [1]}}", ["43: there is no rack 1 (services.racks is 1)"]),
+    ("{kind: crash, select: {racks: [0, 0]}}", ["46: rack 0 is named twice (once)"]),
+    ("{kind: crash, select: {racks: []}}", ["42: nothing in it (at least one)"]),
+    ("{kind: cut, select: {racks: 2}}", ["40: selects 2 of 1 racks (at most 1)"]),
+    ("{kind: cut, select: {racks: [0, 0]}}", ["40: [0, 0] names a rack twice (each once)"]),
+    ("{kind: cut, select: {racks: [7]}}", ["41: there is no rack 7 (services.racks is 1)"]),
+    ("{kind: cut, select: {racks: few}}",
+     ["40: 'few' is not a whole number (such as 10 or 10_000)"]),
+    ("{kind: cut, select: {count: 3}}",
+     ["32: 'racks' is missing (add it)", "33: unknown key 'count' (known: racks)"]),
+    ("{kind: cut, select: {racks: 1}, rate: 80%}",
+     ["50: a cut takes no rate (it belongs to loss)"]),
+    ("{kind: cut, select: {racks: 1}, direction: up}",
+     ["55: unknown value 'up' (known: both, in, out)"]),
+    ("{kind: loss, select: {racks: 1}}",
+     ["12: a loss lacks rate (add it: the share that is lost, such as 80%)"]),
+    ("{kind: loss, select: {racks: 1}, rate: 0%}",
+     ["51: '0%' is out of range (more than 0%, at most 100%)"]),
+    ("{kind: delay, select: {racks: 1}}",
+     ["12: a delay lacks delay (add it: how much longer a packet takes)"]),
+    ("{kind: delay, select: {racks: 1}, delay: 10ms, jitter: 20ms}",
+     ["67: jitter 0.02s is more than delay 0.01s (at most as much)"]),
+    ("{kind: kill}", ["12: 'servers' is missing (add it)"]),
+    ("{kind: kill, servers: leadr}",
+     ["34: 'leadr' is no choice of servers (did you mean 'leader'?; or a list such as [1, 3])"]),
+    ("{kind: kill, servers: []}", ["34: nothing in it (at least one)"]),
+    ("{kind: kill, servers: [0]}", ["34: 0 is out of range (from 1 to 1000)"]),
+    ("{kind: kill, servers: [1, 1]}", ["34: [1, 1] names a server twice (each once)"]),
+    ("{kind: crash, servers: all}",
+     ["19: unknown value 'crash' (known: cut, kill, pause, restart)"]),
+    ("{kind: pause, servers: all}",
+     ["12: a pause lacks for (add it: how long the servers are stopped)"]),
+    ("{kind: pause, servers: all, for: 0s}", ["45: 0 is too short (more than 0s)"]),
+    ("{kind: kill, servers: follower}",
+     [("34: hits servers follower, but no backend here has them "
+       "(leader, any and all are on every backend)")]),
+    ("{kind: cut, servers: leader}",
+     [("33: cuts servers from each other, but no backend here has them "
+       "(kind: zookeeper with servers: 3 or more)")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "expected"), WRONG_FAULTS, ids=[w[0] for w in WRONG_FAULTS])
+def test_each_wrong_fault_is_refused_at_its_position(fault: str, expected: list[str]) -> None:
+    assert GOOD.count(FAULT) == 1
+    assert problems(GOOD.replace(FAULT, fault)) == [f"f.yaml:12:{each}" for each in expected]
+
+
+OTHERS = "services.racks=2"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("crash, select: {racks: [0]}", "cut, select: {racks: [0]}",
+         "13:41: rack 0 is hit by another fault already (a service meets at most one)"),
+        ("crash, select: {racks: [0], client: library}", "leave, select: {racks: [0]}",
+         "13:43: rack 0 is hit by another fault already (a service meets at most one)"),
+        ("crash, select: {racks: [0], client: library}",
+         "leave, select: {racks: [0], client: wire}", None),
+        ("crash, select: {names: [compute-000001]}", "cut, select: {racks: [0]}",
+         ("12:43: compute-000001 is the victim of another fault already (a service meets at most "
+          "one)")),
+        ("crash, select: {names: [compute-000001]}", "cut, select: {racks: 1}", None),
+        ("crash, select: {names: [compute-000001]}", "cut, select: {racks: 2}",
+         ("13:40: selects 2 racks, but other faults leave 1 untouched (at most 1, since a service "
+          "meets at most one fault)")),
+        ("cut, select: {racks: 1}", "crash, select: {count: 50}", None),
+        ("cut, select: {racks: 1}", "crash, select: {count: 51}",
+         ("13:42: selects 51 services, but other faults leave 50 (at most 50, since a service "
+          "meets at most one fault)")),
+        ("cut, select: {racks: 1}", "crash, select: {count: 6, client: library}",
+         ("13:42: selects 6 library services, but other faults leave 5 (at most 5, since a service "
+          "meets at most one fault)")),
+        ("cut, select: {racks: 2}", "pause, servers: leader, for: 3s", None),
+    ],
+)  # fmt: skip
+def test_no_service_can_meet_two_faults(first: str, second: str, expected: str | None) -> None:
+    """Which ones are drawn doesn't matter: of two racks either may be cut off."""
+    both = f"{{kind: {first}}}\n  - fault: {{kind: {second}}}"
+    text = GOOD.replace(FAULT, both)
+    if expected is None:
+        loads(text, "f.yaml", [OTHERS])
+    else:
+        assert problems(text, OTHERS) == [f"f.yaml:{expected}"]
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:

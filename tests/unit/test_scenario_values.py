@@ -9,6 +9,9 @@ import pytest
 import yaml
 
 from bench.scenario import (
+    LinkFault,
+    ServerFault,
+    ServiceFault,
     SqlBackend,
     ZooKeeperBackend,
     at,
@@ -97,7 +100,7 @@ def test_overrides_are_typed_by_yaml_and_replace_what_the_file_says() -> None:
     assert isinstance(added, ZooKeeperBackend)
     assert scenario.services.count == 500
     assert (zk.session_timeout, added.session_timeout) == (8.0, 10.0)
-    assert scenario.phases[1].fault is not None
+    assert isinstance(scenario.phases[1].fault, ServiceFault)
     assert scenario.phases[1].fault.select.names == ("compute-000003",)
     assert scenario.audit.lateness_p99 == pytest.approx(0.1)
 
@@ -144,6 +147,78 @@ def test_the_schema_accepts_every_way_to_write_a_quantity() -> None:
     data["slo"] += [{"zk": "detection.every.p99 <= 13s"}, "db-nova:load.statements<5"]
     loads(yaml.safe_dump(data), "quantities")
     assert accepts(data)
+
+
+FAULTS: list[dict[str, Any]] = [
+    {"kind": "power-loss", "select": {"racks": [0, "1"]}, "over": "3s"},
+    {"kind": "freeze", "select": {"count": 1}, "for": {"exponential": "8s"}},
+    {"kind": "freeze", "select": {"count": 1}, "for": {"uniform": ["500ms", 30]}},
+    {"kind": "freeze", "select": {"count": 1}, "for": {"lognormal": {"median": 4, "sigma": 0.7}}},
+    {"kind": "restart", "select": {"count": 2}, "every": "200ms", "stop": "leave", "for": 0},
+    {"kind": "flap", "select": {"count": 1}, "for": "3s", "up": 2, "times": 5},
+    {"kind": "skew", "select": {"count": 1}, "offset": "-90s", "for": "1m"},
+    {"kind": "skew", "select": {"count": 1}, "offset": 90},
+    {"kind": "cut", "select": {"racks": 1}, "direction": "in", "for": "20s"},
+    {"kind": "loss", "select": {"racks": [2]}, "rate": "80%"},
+    {"kind": "delay", "select": {"racks": [3]}, "delay": "100ms", "jitter": "20ms"},
+    {"kind": "kill", "servers": "leader"},
+    {"kind": "pause", "servers": [1], "for": "5s"},
+    {"kind": "restart", "servers": "all"},
+]
+
+
+def test_every_kind_of_fault_is_read_dumped_and_accepted_by_the_schema() -> None:
+    data = yaml.safe_load(find("quickstart").read_text())
+    data["services"]["racks"] = 6
+    data["phases"] = [{"fault": fault} for fault in FAULTS]
+    scenario = loads(yaml.safe_dump(data), "faults")
+    assert accepts(data)
+    assert accepts(yaml.safe_load(dump(scenario)))
+    assert loads(dump(scenario), "dumped") == scenario
+    kinds = [type(phase.fault) for phase in scenario.phases]
+    assert kinds == [ServiceFault] * 8 + [LinkFault] * 3 + [ServerFault] * 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "crash", "servers": "all"},
+        {"kind": "kill", "select": {"count": 1}},
+        {"kind": "cut", "select": {"count": 1}},
+        {"kind": "freeze", "select": {"count": 1}, "for": {"uniform": [1, 2, 3]}},
+        {"kind": "skew", "select": {"count": 1}, "offset": "soon"},
+    ],
+)
+def test_the_schema_refuses_a_fault_that_mixes_the_families(fault: dict[str, Any]) -> None:
+    phases = {"phases": [{"fault": fault}]}
+    assert not accepts(yaml.safe_load(find("quickstart").read_text()) | phases)
+
+
+@pytest.mark.parametrize(
+    ("servers", "kind", "hit"),
+    [
+        # on one PostgreSQL, one ZooKeeper, and three and five of them
+        ("leader", "kill", [1, 1, 1, 1]),
+        ("any", "pause", [1, 1, 1, 1]),
+        ("all", "restart", [1, 1, 3, 5]),
+        ("follower", "kill", [0, 0, 1, 1]),
+        ("majority", "kill", [0, 1, 2, 3]),
+        ((1, 3), "kill", [0, 0, 2, 2]),
+        ((1,), "kill", [1, 1, 1, 1]),
+        ("leader", "cut", [0, 0, 1, 1]),
+        ("all", "cut", [0, 0, 3, 5]),
+    ],
+)
+def test_a_fault_of_servers_hits_those_that_a_backend_has(
+    servers: Any, kind: Any, hit: list[int]
+) -> None:
+    fault = ServerFault(kind=kind, servers=servers, **{"for": 1.0})
+    sql = SqlBackend(kind="sql", profile="nova", interval=1.0, timeout=5.0, poll=1.0)
+    ensembles = [
+        ZooKeeperBackend(kind="zookeeper", servers=number, session_timeout=10.0)
+        for number in (1, 3, 5)
+    ]
+    assert [fault.hits(sql), *map(fault.hits, ensembles)] == hit
 
 
 @pytest.mark.parametrize(
@@ -219,6 +294,8 @@ def accepts(value: object) -> bool:
                 return not isinstance(value, str) or re.search(want, value) is not None
             case "minLength" | "minItems" | "minProperties":
                 return not isinstance(value, str | list | dict) or len(value) >= want
+            case "maxItems":
+                return not isinstance(value, list) or len(value) <= want
             case "maxProperties":
                 return bool(len(mapping) <= want)
             case "minimum":

@@ -17,11 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import bench
 from bench.manifest import manifest, masked
 from bench.measure.summary import summarise
 from bench.result import Kind, Record
-from bench.store import ResultError, Store
+from bench.store import Loaded, ResultError, Store, load, resume
 from tests.unit.history import History
 
 MANIFEST = {"scenario": "crash", "engine": "live", "seed": 7}
@@ -55,7 +54,7 @@ def assert_same(found: Record, wanted: Record) -> None:
 
 def test_what_was_written_comes_back_and_is_judged_the_same(tmp_path: Path) -> None:
     written = [record(0, point={"services.count": 1}), record(1, complete=False)]
-    loaded = bench.load(write(tmp_path, *written))
+    loaded = load(write(tmp_path, *written))
     for found, wanted in zip(loaded.records(), written, strict=True):
         assert_same(found, wanted)
     assert loaded.scenario == YAML
@@ -84,19 +83,19 @@ def test_each_file_states_its_schema_and_nothing_else_is_left(tmp_path: Path) ->
 def test_a_run_a_scenario_and_the_whole_folder_lead_to_the_latest(tmp_path: Path) -> None:
     older, newer = write(tmp_path, record()), write(tmp_path, record())
     assert older.name < newer.name
-    assert bench.load(older).path == older.resolve()
+    assert load(older).path == older.resolve()
     for place in (newer, tmp_path / "crash", tmp_path / "crash" / "latest", tmp_path):
-        assert bench.load(place).path == newer.resolve()
+        assert load(place).path == newer.resolve()
     assert (tmp_path / "crash" / "latest").readlink() == Path(newer.name)
 
 
 def test_a_result_may_be_moved(tmp_path: Path) -> None:
     moved = shutil.move(write(tmp_path, record()), tmp_path / "elsewhere")
-    assert len(list(bench.load(moved).records())) == 1
+    assert len(list(load(moved).records())) == 1
 
 
 def test_a_result_without_a_run_loads_too(tmp_path: Path) -> None:
-    loaded = bench.load(write(tmp_path))
+    loaded = load(write(tmp_path))
     assert (list(loaded.records()), len(loaded.events), len(loaded.victims)) == ([], 0, 0)
 
 
@@ -150,7 +149,7 @@ def test_a_kill_at_any_step_leaves_what_had_been_recorded(
         runs = list((root / "crash").glob("[!.]*/manifest.json"))
         assert runs or not added
         if runs:
-            loaded = bench.load(root)
+            loaded = load(root)
             found = list(loaded.records())
             assert added <= len(found) <= added + 1  # it may be there before `add` has returned
             for one, wanted in zip(found, records, strict=False):
@@ -175,7 +174,7 @@ def test_a_killed_process_leaves_a_readable_result(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", program], cwd=root, timeout=60, check=False)
     assert ended.returncode == -signal.SIGKILL
-    loaded = bench.load(tmp_path)
+    loaded = load(tmp_path)
     (found,) = loaded.records()
     assert_same(found, record())
     assert loaded.summary["verdict"] == "unknown"
@@ -186,7 +185,7 @@ def test_a_run_that_broke_off_keeps_its_figures_and_is_unknown(tmp_path: Path) -
     recording = Store(tmp_path).begin("crash", YAML, MANIFEST)
     recording.add(record())
     recording.finish(summarise([record()]), broken_off="SIGINT")
-    summary = bench.load(tmp_path).summary
+    summary = load(tmp_path).summary
     assert (summary["verdict"], summary["reasons"]) == ("unknown", ["broke off: SIGINT"])
     assert summary["backends"]["db"]["detection"]["count"] == 1
 
@@ -199,10 +198,80 @@ def test_leaving_the_recording_by_an_exception_finishes_it(tmp_path: Path) -> No
 
     with pytest.raises(KeyError, match="zk"):
         body()
-    loaded = bench.load(tmp_path)
+    loaded = load(tmp_path)
     assert loaded.summary["verdict"] == "unknown"
     assert "broke off: KeyError: 'zk'" in loaded.summary["reasons"]
     assert len(list(loaded.records())) == 1
+
+
+def begun(root: Path, *records: Record) -> Path:
+    """The directory of a harness that was killed after these records, in the midst of another."""
+    recording = Store(root).begin("crash", YAML, MANIFEST)
+    for each in records:
+        recording.add(each)
+    half = recording.path / "parts" / f".{len(records):05d}"
+    half.mkdir()
+    (half / "events.parquet").write_bytes(b"PAR1")
+    return recording.path
+
+
+def test_a_result_of_a_killed_harness_is_taken_up_without_what_was_half_written(
+    tmp_path: Path,
+) -> None:
+    path = begun(tmp_path, record(0), record(1, complete=False))
+    recording = resume(load(path), keep={0})
+    assert sorted(part.name for part in (path / "parts").iterdir()) == ["00000"]
+    recording.add(record(1))
+    recording.finish(summarise([record(0), record(1)]))
+    loaded = load(path)
+    for found, wanted in zip(loaded.records(), [record(0), record(1)], strict=True):
+        assert_same(found, wanted)
+    assert loaded.finished
+    assert len(loaded.manifest["resumed"]) == 1
+    assert loaded.manifest["seed"] == 7
+
+
+def test_a_result_that_broke_off_is_taken_up_too(tmp_path: Path) -> None:
+    recording = Store(tmp_path).begin("crash", YAML, MANIFEST)
+    recording.add(record(0))
+    recording.add(record(1, complete=False))
+    path = recording.finish(summarise([record(0)]), broken_off="SIGINT")
+    assert not load(path).finished
+    again = resume(load(path), keep={0})
+    assert [found.index for found in load(path).records()] == [0]
+    again.add(record(1))
+    again.finish(summarise([record(0), record(1)]))
+    assert [found.complete for found in load(path).records()] == [True, True]
+    assert load(path).finished
+
+
+def test_what_somebody_is_still_writing_is_not_taken_up(tmp_path: Path) -> None:
+    recording = Store(tmp_path).begin("crash", YAML, MANIFEST)
+    with pytest.raises(ResultError, match="another heartbench is still writing it"):
+        resume(load(recording.path), keep=())
+    recording.finish(summarise([]))
+    resume(load(recording.path), keep=()).finish(summarise([]))
+
+
+def test_a_kill_at_any_step_of_taking_up_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a merged result, whose records are taken apart again. Each time one step further."""
+    for steps in range(100):
+        recording = Store(tmp_path / str(steps)).begin("crash", YAML, MANIFEST)
+        recording.add(record(0))
+        path = recording.finish(summarise([record(0)]), broken_off="SIGINT")
+        merged = load(path)
+
+        def body(merged: Loaded = merged) -> None:
+            resume(merged, keep={0})
+
+        killed = killed_after(monkeypatch, steps, body)
+        (found,) = load(path).records()
+        assert_same(found, record(0))
+        if not killed:
+            return
+    pytest.fail("it never came to an end")
 
 
 def truncate(name: str) -> Callable[[Path], object]:
@@ -270,7 +339,7 @@ def test_what_is_not_whole_is_refused_with_the_file_and_the_mend(
     path = write(tmp_path, record())
     spoil(path)
     with pytest.raises(ResultError, match=says) as refused:
-        bench.load(path)
+        load(path)
     assert str(path) in str(refused.value)
     assert refused.value.exit_code == 2
 
@@ -278,14 +347,14 @@ def test_what_is_not_whole_is_refused_with_the_file_and_the_mend(
 def test_a_link_to_a_run_that_is_gone_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(write(tmp_path, record()))
     with pytest.raises(ResultError, match=r"latest: points to .*, which is gone; name a run's"):
-        bench.load(tmp_path / "crash")
+        load(tmp_path / "crash")
 
 
 @pytest.mark.parametrize(("name", "says"), [("empty", "no result in it"), ("none", "not there")])
 def test_a_place_without_results_is_refused(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ResultError, match=says):
-        bench.load(tmp_path / name)
+        load(tmp_path / name)
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

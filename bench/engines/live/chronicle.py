@@ -15,8 +15,8 @@ from bench.engines.live.swarm.shard import Event, Measurement
 from bench.plan import Run
 from bench.result import EVENTS, METRICS, Kind, Parameters, Record, frame
 
-_EVENT = ("t", "kind", "subject", "observer", "incarnation", "client", "server", "value")
-_MEASUREMENT = ("t", "metric", "value", "unit")
+_EVENT = ("t", "kind", "subject", "observer", "incarnation", "client", "server", "value", "detail")
+_MEASUREMENT = ("t", "metric", "value", "unit", "count")
 
 
 class Chronicle:
@@ -41,7 +41,7 @@ class Chronicle:
         self._readings = Readings()
         self._events: dict[str, list[Event]] = {}
         self._measurements: dict[str, list[Measurement]] = {}
-        self._phases: list[Event] = []
+        self._told: list[Event] = []
 
     def attach(self, shards: Sequence[HostedShard], readings: Readings) -> None:
         """From now on, these are the ones to listen to."""
@@ -51,13 +51,17 @@ class Chronicle:
         """The run's t = 0, on our clock."""
         self._epoch = epoch
 
+    def tell(self, event: Event) -> None:
+        """What was done to links and servers, on our clock; from any thread."""
+        self._told.append(event)
+
     def phase(self, name: str, start: float, length: float) -> None:
         """A phase of the scenario begins then, and is planned to last so long (s)."""
-        self._phases.append(Event(start, Kind.PHASE, name, value=length))
+        self._told.append(Event(start, Kind.PHASE, name, value=length))
 
     def end(self, t: float) -> None:
         """The last phase is over, as planned."""
-        self._phases.append(Event(t, Kind.END, "run"))
+        self._told.append(Event(t, Kind.END, "run"))
         self._complete = True
 
     def collect(self) -> None:
@@ -91,7 +95,7 @@ class Chronicle:
     def _event_frame(self) -> pd.DataFrame:
         offsets = {shard.name: shard.offset for shard in self._shards}
         parts = []
-        for name, events in [("engine", self._phases), *self._events.items()]:
+        for name, events in [("engine", self._told), *self._events.items()]:
             part = _columns(events, _EVENT)
             offset = offsets.get(name)
             part["clock"] = name
@@ -113,7 +117,7 @@ class Chronicle:
         taken = self._readings.taken
         read = _columns([reading for _, reading in taken], ("source", "metric", "value", "unit"))
         read["t"] = [t - self._epoch for t, _ in taken]
-        planned = float(sum(len(fault.victims) for fault in self._run.faults))
+        planned = float(sum(fault.onsets for fault in self._run.faults))
         own = pd.DataFrame(
             {
                 "t": [0.0],

@@ -21,11 +21,16 @@ class ObserverShard:
         self._lock = threading.Lock()
         self._failed: tuple[str, ...] = ()
         self._closed = False
-        self._membership = connect(plan.url, plan.config)
+        self._server: str | None = None
+        self._membership = connect(plan.url, plan.config, meter=self._measured)
         self._watch = self._membership.watch(plan.group)
         self._server = plan.servers.get(getattr(self._membership, "server", None) or "")
         self._reader = threading.Thread(target=self._read, name=plan.name, daemon=True)
         self._reader.start()
+
+    def _measured(self, name: str, value: float) -> None:
+        if name == "read_seconds":
+            self._tell(monotonic(), Kind.READ, self._name, value=value)
 
     def _read(self) -> None:
         try:

@@ -1,7 +1,7 @@
-"""What a run costs: one thread that reads every meter once a second.
+"""What a run costs: each meter is read once a second or so, in a thread of its own.
 
-A meter is a function that returns readings; counters are cumulative, so that a lost sample
-loses resolution and nothing else.
+Counters are cumulative, so that a lost sample loses resolution and nothing else; after a server's
+restart they begin at zero again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench.engines.live.swarm.shard import monotonic
+
+LAST_WORD = 3.0
+"""Seconds that all meters have for their last reading, once the run is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,16 @@ class Reading:
     unit: str
 
 
-Meter = Callable[[], Iterable[Reading]]
-PERIOD = 1.0
+@dataclass(frozen=True)
+class Meter:
+    """Something that can be read from time to time."""
+
+    name: str
+    read: Callable[[], Iterable[Reading]]
+    """May raise, or take long: that is a gap in this meter's readings, and in no other's. What is
+    down yields nothing."""
+    period: float = 1.0
+    """Seconds from one reading to the next."""
 
 
 @dataclass(slots=True)
@@ -39,31 +50,38 @@ class Readings:
 
 @contextmanager
 def metered(meters: Iterable[Meter]) -> Iterator[Readings]:
-    """Read the meters every second until the block ends, and once more then."""
+    """Read the meters until the block ends, and once more then."""
     readings = Readings()
     ended = threading.Event()
-    each = tuple(meters)
 
-    def read() -> None:
-        for meter in each:
-            try:
-                taken = [(monotonic(), reading) for reading in meter()]
-            except Exception as error:  # noqa: BLE001  servers die here; that is the experiment
-                readings.failures[repr(meter)] = f"{type(error).__name__}: {error}"
-            else:
-                readings.taken.extend(taken)
+    def read(meter: Meter) -> None:
+        try:
+            taken = [(monotonic(), reading) for reading in meter.read()]
+        except Exception as error:  # noqa: BLE001  servers die here; that is the experiment
+            said = str(error).partition("\n")[0]
+            readings.failures[meter.name] = f"{type(error).__name__}: {said}"
+        else:
+            readings.taken.extend(taken)
 
-    def read_on() -> None:
+    def read_on(meter: Meter) -> None:
         due = monotonic()
         while not ended.wait(max(0.0, due - monotonic())):
-            read()
-            due += PERIOD
+            read(meter)
+            due = max(due + meter.period, monotonic())
+        read(meter)
 
-    thread = threading.Thread(target=read_on, name="meters", daemon=True)
-    thread.start()
+    threads = {
+        meter.name: threading.Thread(target=read_on, args=(meter,), name="meter", daemon=True)
+        for meter in meters
+    }
+    for thread in threads.values():
+        thread.start()
     try:
         yield readings
     finally:
         ended.set()
-        thread.join()
-        read()
+        deadline = monotonic() + LAST_WORD
+        for name, thread in threads.items():
+            thread.join(max(0.0, deadline - monotonic()))
+            if thread.is_alive():
+                readings.failures[name] = f"it gave no answer for {LAST_WORD:g} s at the end"

@@ -1,43 +1,57 @@
-"""What processes and the machine use, read from /proc by psutil."""
+"""What processes and the machine use, by the accounts of the kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 import psutil
 
 from bench.engines.live.meters import Meter, Reading
+from bench.engines.live.provision import cgroup
 
-MEMORY_EVERY = 5
-"""Memory is read at every fifth reading: the kernel walks all pages for it."""
+MEMORY_PERIOD = 5.0
+MEMORY_SHARE = 1 / 1000
+"""Memory is read so seldom, in s, and at most for this share of one core: the kernel walks all
+pages for it."""
+
+Pids = Iterable[int] | Callable[[], Iterable[int]]
+"""Some processes; or what tells which they are now, since a server may be started again."""
 
 
-def tree(source: str, pids: Iterable[int], *, children: bool = True) -> Meter:
+def tree(source: str, pids: Pids, *, children: bool = True) -> Meter:
     """A meter of these processes and (with ``children``) all that descend from them.
 
-    ``cpu_seconds``: user and system, those of ended and reaped children included.
+    ``cpu_seconds``: user and system, those of ended children included.
     ``rss_bytes``: resident memory, what processes share counted once (the kernel's PSS).
+    Without readings while there is no such process.
     """
-    roots = tuple(pids)
-    count = 0
+    now = current(pids)
+    due = 0.0
 
     def read() -> Iterator[Reading]:
-        nonlocal count
-        cpu = 0.0
-        memory: float | None = 0.0 if count % MEMORY_EVERY == 0 else None
-        count += 1
-        for process in _processes(roots, children):
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                times = process.cpu_times()
-                cpu += times.user + times.system + times.children_user + times.children_system
-                if memory is not None:
-                    memory += _memory(process)
-        yield Reading(source, "cpu_seconds", cpu, "s")
-        if memory is not None:
+        nonlocal due
+        roots = list(now())
+        if (cpu := _accounted(roots)) is None:
+            cpu = _added_up(_processes(roots, children))
+        if cpu is not None:
+            yield Reading(source, "cpu_seconds", cpu, "s")
+        start, before = time.monotonic(), time.thread_time()
+        if start >= due and (memory := _memory(_processes(roots, children))):
+            took = time.thread_time() - before
+            due = start + max(MEMORY_PERIOD, took / MEMORY_SHARE)
             yield Reading(source, "rss_bytes", memory, "bytes")
 
-    return read
+    return Meter(f"{source} processes", read)
+
+
+def current(pids: Pids) -> Callable[[], Iterable[int]]:
+    """What tells which they are now."""
+    if callable(pids):
+        return pids
+    fixed = tuple(pids)
+    return lambda: fixed
 
 
 def _processes(roots: Iterable[int], children: bool) -> Iterator[psutil.Process]:
@@ -49,14 +63,44 @@ def _processes(roots: Iterable[int], children: bool) -> Iterator[psutil.Process]
                 yield from root.children(recursive=True)
 
 
-def _memory(process: psutil.Process) -> float:
-    try:
-        return float(process.memory_full_info().pss)
-    except psutil.AccessDenied:
-        return float(process.memory_info().rss)
+def _accounted(roots: Iterable[int]) -> float | None:
+    """What the kernel has accounted for their control groups; None unless these are their own."""
+    groups = {cgroup.own_folder(pid, "") for pid in roots}
+    total = 0.0
+    for group in groups:
+        if group is None:
+            return None
+        try:
+            words = (group / "cpu.stat").read_text().split()
+        except OSError:
+            return None
+        total += int(words[words.index("usage_usec") + 1]) / 1e6
+    return total if groups else None
 
 
-def machine() -> Iterator[Reading]:
+def _added_up(processes: Iterable[psutil.Process]) -> float | None:
+    """What each has used, and those of its children that it has collected."""
+    used = None
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            times = process.cpu_times()
+            used = (used or 0.0) + sum((times.user, times.system))
+            used += times.children_user + times.children_system
+    return used
+
+
+def _memory(processes: Iterable[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            try:
+                total += process.memory_full_info().pss
+            except psutil.AccessDenied:
+                total += process.memory_info().rss
+    return total
+
+
+def _machine() -> Iterator[Reading]:
     """What goes over the loopback interface and to the disks, whoever causes it.
 
     Servers, services and observers speak over loopback (headers included, each byte counted
@@ -68,3 +112,6 @@ def machine() -> Iterator[Reading]:
             yield Reading("machine", "network_bytes", counters.bytes_recv, "bytes")
     if (disks := psutil.disk_io_counters()) is not None:
         yield Reading("machine", "disk_write_bytes", disks.write_bytes, "bytes")
+
+
+machine = Meter("machine", _machine)

@@ -8,13 +8,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from bench.engines.live.provision import postgresql, zookeeper
-from bench.engines.live.provision.deployment import (
-    LOOPBACK,
-    Deployment,
-    Kind,
-    ProvisionError,
-    Server,
-)
+from bench.engines.live.provision.deployment import Deployment, Server
+from bench.engines.live.provision.spec import LOOPBACK, Kind, ProvisionError
 
 ZOOKEEPER_PORT = 2181
 POSTGRESQL_PORT = 5432

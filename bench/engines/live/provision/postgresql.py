@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ipaddress import ip_network
 
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-if TYPE_CHECKING:
-    from bench.engines.live.provision.deployment import ServerSpec
+from bench.engines.live.provision.control import Body, Control
+from bench.engines.live.provision.spec import ServerSpec
 
 USER = "heartbench"
 DATABASE = "heartbench"
@@ -30,16 +30,31 @@ _SETTINGS = text("""
 """)
 
 
-def settings(spec: ServerSpec, host: str) -> dict[str, str]:
+def settings(spec: ServerSpec) -> dict[str, str]:
     """A durable server with its own defaults, but for what the meters and the clients need."""
     return {
-        "listen_addresses": host,
+        "listen_addresses": spec.host,
         "max_connections": str(spec.max_connections),
         "fsync": "on",
         "synchronous_commit": "on" if spec.synchronous_commit else "off",
         "shared_preload_libraries": "pg_stat_statements",
         "track_io_timing": "on",
     }
+
+
+def memory_megabytes(spec: ServerSpec) -> int:
+    """What it may need with all connections in use, its page cache included."""
+    return max(2000, 1000 + 10 * spec.max_connections)
+
+
+def control(body: Body, address: str) -> Control:
+    """What can be done to the server behind the URL."""
+    return Control(body, serves=lambda: refusal(address) is None)
+
+
+def neighbours(host: str) -> str:
+    """The network of those who may come to a server that doesn't listen on loopback."""
+    return str(ip_network(f"{host}/16", strict=False))
 
 
 def flags(chosen: dict[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.engines.live.provision.deployment import LOOPBACK, ProvisionError
+from bench.engines.live.provision.spec import LOOPBACK, ProvisionError
 
 START_TIMEOUT = 90.0
 """Three JVMs start in 4 s on two idle cores; a busy machine may take its time."""
@@ -22,8 +22,8 @@ class PortTakenError(ProvisionError):
     """Somebody else listens on a port that the server was to have."""
 
 
-def ports(count: int, first: int | None) -> list[int]:
-    """As many loopback ports, free at this moment: from `first` upwards, or any.
+def ports(count: int, first: int | None, host: str = LOOPBACK) -> list[int]:
+    """As many ports, free at this moment at `host` and on loopback: from `first` upwards, or any.
 
     Any ones lie below the kernel's range for outgoing connections. Otherwise one of a run's
     thousands of clients could be given the port that a server listens on only now and then,
@@ -32,9 +32,9 @@ def ports(count: int, first: int | None) -> list[int]:
     if first is not None:
         wanted = list(range(first, first + count))
         for port in wanted:
-            if not _free(port):
+            if not _free(port, host):
                 raise PortTakenError(
-                    f"port {port} on {LOOPBACK} is in use{_by_whom(port)}; "
+                    f"port {port} on {host} is in use{_by_whom(port)}; "
                     "stop that program or choose another port"
                 )
         return wanted
@@ -43,11 +43,11 @@ def ports(count: int, first: int | None) -> list[int]:
     found: list[int] = []
     # Not the run's random numbers: these only keep two runs on one machine apart.
     for port in random.SystemRandom().sample(candidates, len(candidates)):
-        if _free(port):
+        if _free(port, host):
             found.append(port)
         if len(found) == count:
             return sorted(found)
-    raise ProvisionError(f"fewer than {count} free ports on {LOOPBACK}; stop what listens there")
+    raise ProvisionError(f"fewer than {count} free ports on {host}; stop what listens there")
 
 
 def wait_until(ready: Callable[[], bool], check: Callable[[], None], what: str) -> None:
@@ -65,12 +65,13 @@ def wait_until(ready: Callable[[], bool], check: Callable[[], None], what: str) 
         time.sleep(0.05)
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+def _free(port: int, host: str) -> bool:
+    for address in {host, LOOPBACK}:
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
     return True
 
 

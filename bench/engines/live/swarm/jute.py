@@ -15,12 +15,15 @@ WATCH_XID = -1
 CREATE = 15  # create2, whose answer has the stat; servers from 3.5
 DELETE = 2
 EXISTS = 3
+GET = 4
 PING = 11
 CLOSE = -11
 
 NO_NODE = -101
 NODE_EXISTS = -110
 SESSION_EXPIRED = -112
+SESSION_MOVED = -118
+CONNECTION_LOSS = -4
 
 EPHEMERAL = 1
 PERSISTENT = 0
@@ -101,8 +104,8 @@ def delete(path: str, version: int) -> bytes:
     return _bytes(path.encode()) + _INT.pack(version)
 
 
-def exists(path: str, *, watch: bool) -> bytes:
-    """The body of an exists request."""
+def look(path: str, *, watch: bool) -> bytes:
+    """The body of an exists or a get request."""
     return _bytes(path.encode()) + bytes([watch])
 
 
@@ -122,6 +125,12 @@ class Stat:
 
 
 def stat(body: bytes) -> Stat:
-    """Decode the answer to `exists`."""
+    """Decode the answer to an exists request."""
     fields = _STAT.unpack_from(body)
     return Stat(fields[0], fields[7])
+
+
+def stat_of_got(body: bytes) -> Stat:
+    """Decode the answer to a get request, but for the data."""
+    (length,) = _INT.unpack_from(body)
+    return stat(body[4 + max(length, 0) :])

@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from bench.engines.live.swarm.serve import die_with_parent
+from bench.engines.live.swarm import skew
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
 from membership import Disconnected, Membership, MembershipError, Registration, connect
 
 ATTEMPTS = 5
 """How often it tries to get in, each try bounded by the library's own timeouts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A forked process, and the pipe that it takes its orders from."""
-
-    pid: int
-    orders: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +29,15 @@ class Report:
     text: str | None = None
 
 
-def fork(plan: ShardPlan, index: int, reports: int) -> Child:
-    """A process for the plan's service of that index, waiting for its first order."""
-    theirs, orders = os.pipe()
-    parent = os.getpid()
-    if (pid := os.fork()) == 0:
-        try:
-            die_with_parent(parent)
-            _close_all_but(theirs, reports)
-            _Member(plan, index, theirs, reports).live()
-        finally:
-            os._exit(0)
-    os.close(theirs)
-    return Child(pid, orders)
+def live(plan: ShardPlan, reports: int, index: int, files: Sequence[int]) -> None:
+    """Be the plan's service of that index, from its first order on until the last.
 
-
-def _close_all_but(*kept: int) -> None:
-    low = 3
-    for fd in sorted(kept):
-        os.closerange(low, fd)
-        low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    ``files``: the pipe that orders come from, and the clock to go by where there is one.
+    """
+    orders, *clock = files
+    for each in clock:
+        skew.follow(each)
+    _Member(plan, index, orders, reports).live()
 
 
 class _Member:
@@ -91,7 +73,6 @@ class _Member:
                 self._stay(membership)
         except MembershipError as error:
             self.report("failed", text=f"{type(error).__name__}: {error}"[:1000])
-            self._orders.readline()
 
     def _connect(self) -> Membership:
         for _ in range(ATTEMPTS - 1):
@@ -102,7 +83,7 @@ class _Member:
         return connect(self._plan.url, self._plan.config, meter=self.meter)
 
     def _stay(self, membership: Membership) -> None:
-        def joined(registration: Registration) -> None:
+        def joined(registration: Registration, sent: float | None = None) -> None:
             server = getattr(membership, "server", None)
             self.report("joined", sent, registration.token, server)
 
@@ -112,7 +93,9 @@ class _Member:
         sent = monotonic()
         name = self._plan.services[self._index]
         registration = membership.join(self._plan.group, name, on_lost=lost, on_rejoined=joined)
-        joined(registration)
-        if self._orders.readline() == b"leave\n":
+        joined(registration, sent)
+        while (order := self._orders.readline()) == b"clock\n":
+            self.report("clock", time.time() - monotonic())
+        if order == b"leave\n":
             registration.leave()
             self.report("left")

@@ -10,12 +10,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.engines.live.clocks import measure
+from bench.engines.live.swarm import skew
 from bench.engines.live.swarm.shard import Log, Order, ShardPlan, Status
 from bench.errors import HarnessError
 
@@ -37,6 +39,7 @@ class HostedShard:
         self.name = plan.name
         self.pid = pid
         self._pipe = pipe
+        self._answer("being made")
         self.offset = measure(self.clock)
 
     def begin(self, epoch: float) -> None:
@@ -44,7 +47,7 @@ class HostedShard:
 
     def carry_out(self, order: Order) -> None:
         at = tuple(t - self.offset.seconds for t in order.at)
-        self._call("carry_out", Order(order.action, order.services, at))
+        self._call("carry_out", replace(order, at=at))
 
     def status(self) -> Status:
         status: Status = self._call("status")
@@ -64,28 +67,41 @@ class HostedShard:
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:
             self._pipe.send((method, args, kwargs))
+        except OSError as error:
+            raise ShardDied(f"{self.name}'s process ended before {method}") from error
+        return self._answer(method)
+
+    def _answer(self, doing: str) -> Any:
+        try:
             if not self._pipe.poll(PATIENCE):
-                raise ShardDied(f"{self.name} has not answered {method} for {PATIENCE:.0f} s")
+                raise ShardDied(f"{self.name} has not answered for {PATIENCE:.0f} s: {doing}")
             good, value = self._pipe.recv()
         except (OSError, EOFError) as error:
-            raise ShardDied(f"{self.name}'s process ended during {method}") from error
-        if not good:
-            raise ShardDied(f"{self.name} failed in {method}:\n{value}")
-        return value
+            raise ShardDied(f"{self.name}'s process ended: {doing}") from error
+        if good:
+            return value
+        if isinstance(value, HarnessError):
+            raise value
+        raise ShardDied(f"{self.name} failed: {doing}\n{value}")
 
 
 @contextmanager
-def hosted(worker: str, plan: ShardPlan) -> Iterator[HostedShard]:
+def hosted(worker: str, plan: ShardPlan, inside: Sequence[str] = ()) -> Iterator[HostedShard]:
     """Run ``worker`` (``module:class``, made from the plan) in a process that ends with the block.
 
-    Raises: ShardDied where it can't be made; what it said is on the standard error.
+    ``inside``: a command that runs the one that follows it elsewhere, such as in a network
+    namespace; it has to become that one, keeping its process and its open files.
+
+    Raises: MachineError where this machine isn't up to the plan; ShardDied where it can't be made,
+    what it said is on the standard error.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", SERVE, str(theirs.fileno()), str(os.getpid())],
+            [*inside, sys.executable, "-m", SERVE, str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            env=os.environ | skew.environment() if plan.skewable else None,
             start_new_session=True,
         )
         theirs.close()
@@ -96,3 +112,5 @@ def hosted(worker: str, plan: ShardPlan) -> Iterator[HostedShard]:
             finally:
                 process.kill()
                 process.wait()
+                if plan.skewable:
+                    skew.tidy(process.pid)

@@ -10,6 +10,10 @@ import sys
 import traceback
 from multiprocessing.connection import Connection
 
+from bench.engines.live.swarm import skew
+from bench.engines.live.swarm.shard import Shard, ShardPlan
+from bench.errors import HarnessError
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -23,8 +27,12 @@ def die_with_parent(parent: int) -> None:
 
 def serve(pipe: Connection) -> None:
     worker, plan = pipe.recv()
-    module, _, name = worker.partition(":")
-    shard = getattr(importlib.import_module(module), name)(plan)
+    try:
+        shard = _make(worker, plan)
+    except HarnessError as error:
+        pipe.send((False, error))
+        return
+    pipe.send((True, None))
     while True:
         try:
             method, args, kwargs = pipe.recv()
@@ -35,6 +43,14 @@ def serve(pipe: Connection) -> None:
         except Exception:  # noqa: BLE001  whatever it is, the parent has to be told
             answer = (False, traceback.format_exc())
         pipe.send(answer)
+
+
+def _make(worker: str, plan: ShardPlan) -> Shard:
+    if plan.skewable:
+        skew.prepare()
+    module, _, name = worker.partition(":")
+    made: Shard = getattr(importlib.import_module(module), name)(plan)
+    return made
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every simulated service has in common: its life, as the log tells it, and its shard's loop.
+"""What every simulated service has in common: one life of a process, as the log tells it.
 
 The kinds differ in how they join, die and stop: `zookeeper.py` and `sql.py` hold thousands of
 ``wire`` services on the loop, `library.py` looks after processes.
@@ -9,32 +9,20 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-import uvloop
-
-from bench.engines.live.swarm.shard import (
-    Action,
-    Event,
-    Log,
-    Measurement,
-    Order,
-    ShardPlan,
-    Status,
-    monotonic,
-)
+from bench.engines.live.swarm.lateness import Lateness
+from bench.engines.live.swarm.shard import Action, Event, Log, Measurement, ShardPlan, monotonic
 from bench.kind import Kind
-
-T = TypeVar("T")
 
 JOINS_AT_A_TIME = 256
 """More joins in flight don't make a cold server faster; they make the pings of the ramp late."""
-
-GOODBYE_SECONDS = 5.0
+CLOCK_ERROR = 0.1
+"""How far a clock may be from where it was set, in s; far below any timeout."""
 
 
 class Station:
@@ -47,6 +35,9 @@ class Station:
         self.random = random.Random(plan.seed)  # noqa: S311  jitter, not a secret
         self.joining = asyncio.Semaphore(JOINS_AT_A_TIME)
         self.failures: deque[str] = deque(maxlen=5)
+        self.renewals = 0
+        """Beats or pings sent so far."""
+        self.lateness = Lateness()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -67,13 +58,16 @@ class Station:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def late(self, due: float, sent: float) -> None:
-        """A renewal that was due then was sent then."""
-        self.log.measurements.append(Measurement(due, "lateness", sent - due, "s"))
+    def measure(self, t: float, metric: str, value: float, unit: str) -> None:
+        """Log one measurement."""
+        self.log.measurements.append(Measurement(t, metric, value, unit))
 
 
 class Service(ABC):
-    """One simulated service. Its methods run on the shard's loop."""
+    """One process of a simulated service. Its methods run on the shard's loop.
+
+    Once it is `over` it stays so: a restart is another object under the same name.
+    """
 
     client: ClassVar[str] = "wire"
 
@@ -87,8 +81,15 @@ class Service(ABC):
         self.frozen = False
         self.over = False
         self.joined_once = False
+        self.restarted = False
+        """Whether it took the place of another process."""
+        self.skew = 0.0
+        """How far its wall clock is off, in s."""
         self._recovering = False
         self._resumed = -math.inf
+        self._thaw: asyncio.Event | None = None
+        self._ended = False
+        self._then: Callable[[], None] | None = None
 
     def start(self) -> None:
         """It is time to join."""
@@ -104,8 +105,12 @@ class Service(ABC):
         """Let go of everything, saying nothing."""
 
     @abstractmethod
+    def fall_silent(self) -> None:
+        """Do nothing any more, and leave connections as they are: no peer is to notice."""
+
+    @abstractmethod
     async def depart(self) -> None:
-        """Leave as the library leaves; return once it is answered."""
+        """Leave as the library leaves; return once that is answered and nothing is left of it."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -114,6 +119,15 @@ class Service(ABC):
     @abstractmethod
     def go_on(self) -> None:
         """Go on where `stop` came in between."""
+
+    def set_clock(self, offset: float) -> None:
+        """Set the wall clock off; `skewed` follows, once that is seen to be so."""
+        self.skew = offset
+        self.skewed(monotonic(), self.wall_clock() - time.time())
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970, as this service believes."""
+        return time.time() + self.skew
 
     @property
     def live(self) -> bool:
@@ -154,13 +168,25 @@ class Service(ABC):
             self._recovering = False
             self.tell(Kind.RENEWED, sent)
 
-    def late(self, due: float, sent: float) -> None:
-        """A renewal that was due then was sent then. What fell due in a freeze isn't counted: it
-        was late on orders."""
+    def sent_renewal(self, due: float, sent: float) -> None:
+        """A renewal that was due then was sent then. How late isn't counted of what fell due in a
+        freeze: it was late on orders."""
+        self.station.renewals += 1
         if due >= self._resumed:
-            self.station.late(due, sent)
+            self.station.lateness.add(due, sent - due)
 
-    def obey(self, action: Action, due: float) -> None:
+    def skewed(self, t: float, offset: float) -> None:
+        """Its wall clock was seen to be so far off."""
+        if abs(offset - self.skew) > CLOCK_ERROR:
+            self.station.failures.append(
+                f"{self.name}: its clock is off by {offset:.3f} s instead of {self.skew:.3f} s"
+            )
+        elif self.skew:
+            self.tell(Kind.SKEWED, t, offset)
+        else:
+            self.tell(Kind.UNSKEWED, t)
+
+    def obey(self, action: Action, due: float, value: float = 0.0) -> None:
         """Carry out an order that was due then."""
         if self.over:
             return
@@ -169,11 +195,17 @@ class Service(ABC):
                 self.over = True
                 self.die()
                 self._tell_onset(Kind.CRASHED, due)
+                self._end()
+            case Action.POWER_LOSS:
+                self.over = True
+                self.fall_silent()
+                self._tell_onset(Kind.POWER_LOST, due)
             case Action.LEAVE:
                 self.over = True
                 self.station.spawn(self._leave(due))
-            case Action.FREEZE:
+            case Action.FREEZE if not self.frozen:
                 self.frozen = True
+                self._thaw = asyncio.Event()
                 self.stop()
                 self._tell_onset(Kind.FROZEN, due)
             case Action.RESUME if self.frozen:
@@ -181,7 +213,28 @@ class Service(ABC):
                 self._recovering = True
                 self._resumed = monotonic()
                 self.tell(Kind.RESUMED, self._resumed, self._resumed - due)
+                if self._thaw is not None:
+                    self._thaw.set()
                 self.go_on()
+            case Action.SKEW if self.skew != value:
+                self.set_clock(value)
+
+    async def thawed(self) -> None:
+        """Wait as long as it is frozen."""
+        while self.frozen and self._thaw is not None:
+            await self._thaw.wait()
+
+    def once_ended(self, then: Callable[[], None]) -> None:
+        """Call it when this process has ended by a crash or a leave, or at once if it has."""
+        if self._ended:
+            then()
+        else:
+            self._then = then
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._then is not None:
+            self._then()
 
     def _tell_onset(self, kind: Kind, due: float) -> None:
         now = monotonic()
@@ -193,93 +246,4 @@ class Service(ABC):
         sent = monotonic()
         await self.depart()
         self.tell(Kind.LEFT, sent, sent - due)
-
-
-class ServiceShard(ABC):
-    """A `shard.Shard` that looks after its services on one event loop, in a thread of its own."""
-
-    def __init__(self, plan: ShardPlan) -> None:
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=plan.name, daemon=True)
-        self._thread.start()
-        self.plan = plan
-        self.services: dict[str, Service] = {}
-        self.station = self._call(self._open())
-
-    async def _open(self) -> Station:
-        station = Station(self.plan, asyncio.get_running_loop())
-        await self.open(station)
-        self.services.update((name, self.service(station, name)) for name in self.plan.services)
-        return station
-
-    @abstractmethod
-    async def open(self, station: Station) -> None:
-        """Make ready what the services share."""
-
-    @abstractmethod
-    def service(self, station: Station, name: str) -> Service:
-        """A service, not yet joined."""
-
-    @abstractmethod
-    async def shut(self) -> None:
-        """Let go of what the services shared."""
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def begin(self, epoch: float) -> None:
-        self._call(self._begin(epoch))
-
-    async def _begin(self, epoch: float) -> None:
-        for service, at in zip(self.services.values(), self.plan.join_at, strict=True):
-            self._at(epoch + at, service.start)
-
-    def carry_out(self, order: Order) -> None:
-        self._call(self._carry_out(order))
-
-    async def _carry_out(self, order: Order) -> None:
-        for name, at in zip(order.services, order.at, strict=True):
-            if (service := self.services.get(name)) is not None:
-                self._at(at, service.obey, order.action, at)
-
-    def _at(self, t: float, call: Callable[..., None], *args: object) -> None:
-        self._loop.call_later(max(0.0, t - monotonic()), call, *args)
-
-    def status(self) -> Status:
-        services = list(self.services.values())
-        return Status(
-            joined=sum(service.joined_once for service in services),
-            live=sum(service.live for service in services),
-            dead=sum(service.over for service in services),
-            failed=tuple(self.station.failures),
-        )
-
-    def drain(self) -> Log:
-        return self._call(self._drain())
-
-    async def _drain(self) -> Log:
-        return self.station.log.drain()
-
-    def clock(self) -> float:
-        return monotonic()
-
-    def close(self, *, goodbye: bool) -> None:
-        self._call(self._close(goodbye))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _close(self, goodbye: bool) -> None:
-        alive = [service for service in self.services.values() if not service.over]
-        members = [service for service in alive if service.live]
-        for service in alive:
-            service.over = True
-        await self.station.quiesce()
-        if goodbye:
-            work = [service.depart() for service in members]
-            done = asyncio.gather(*work, return_exceptions=True)
-            await asyncio.wait([done], timeout=GOODBYE_SECONDS)
-        for service in alive:
-            service.die()
-        await self.station.quiesce()
-        await self.shut()
+        self._end()

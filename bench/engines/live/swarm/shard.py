@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bench.kind import Kind
 from membership import SqlConfig, ZooKeeperConfig
@@ -31,15 +31,29 @@ class ShardPlan:
     """How many database connections the shard's wire services share; 0 where each has its own."""
     servers: Mapping[str, str] = field(default_factory=dict)
     """``host:port`` -> the server's name."""
+    source: str = ""
+    """The local address that wire sessions of ZooKeeper come from, a set of ports of their own;
+    empty: any."""
+    stamp: Literal["service", "conductor"] = "service"
+    """Whose wall clock stamps the beats of wire services on profile ``nova``."""
+    skewable: bool = False
+    """For library services: whether their wall clocks may be set off, which takes libfaketime.
+    Those of wire services always may."""
 
 
 class Action(StrEnum):
     """What can be done to a service."""
 
     CRASH = "crash"
+    POWER_LOSS = "power-loss"
+    """Fall silent for good, with the connections left open."""
     LEAVE = "leave"
+    START = "start"
+    """Join in a new process, after a crash or a leave."""
     FREEZE = "freeze"
     RESUME = "resume"
+    SKEW = "skew"
+    """Set the wall clock off by `Order.value` s; by 0 is the end of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class Order:
     action: Action
     services: tuple[str, ...]
     at: tuple[float, ...]
+    value: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ class Event:
     incarnation: int | None = None
     server: str | None = None
     value: float | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,8 @@ class Measurement:
     metric: str
     value: float
     unit: str
+    count: int = 1
+    """So many times."""
 
 
 @dataclass(slots=True)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 import uuid
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import sqlalchemy as sa
 
-from bench.engines.live.swarm.service import Service, ServiceShard, Station
+from bench.engines.live.swarm.lines import DIALECT, LOST, RETRY_SECONDS, Line, Lines, Statement
+from bench.engines.live.swarm.loop import ServiceShard
+from bench.engines.live.swarm.service import Service, Station
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
 from membership import SqlConfig
 from membership.backends.sql import queries
@@ -29,30 +30,11 @@ JOINERS = 4
 """Connections for joins and leaves, which always wait for the disk."""
 NOVA_FIRST_BEAT = 5.0
 """Nova's initial delay, in s."""
-RETRY_SECONDS = (0.1, 1.0)
-"""The shortest and the longest pause while the database doesn't answer, as the library has it."""
+CLAIM_SECONDS = 0.25
+"""The longest pause between two looks at a name that is held, as the library has it."""
 NEVER_SEEN = {"seen_token": 0, "seen_beat": -1}
 
-LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
-"""What asyncpg raises where the server went away."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A statement of the library's, compiled for the shard's driver."""
-
-    text: str
-    parameters: tuple[str, ...]
-
-    @classmethod
-    def of(cls, element: sa.sql.elements.ClauseElement) -> Statement:
-        compiled = element.compile(dialect=_DIALECT)
-        return cls(str(compiled), tuple(getattr(compiled, "positiontup", None) or ()))
-
-
-_DIALECT = sa.make_url("postgresql+asyncpg://").get_dialect()()
-_PG = _DIALECT.name
-
+_PG = DIALECT.name
 NOVA_CLAIM = Statement.of(queries.nova_claim(_PG))
 NOVA_LIVE = Statement.of(queries.nova_live(_PG))
 NOVA_SELECT = Statement.of(queries.nova_select)
@@ -67,94 +49,6 @@ TUNED_STANDING = Statement.of(queries.tuned_standing)
 _METADATA = encode_metadata(None).decode()
 
 
-class Line:
-    """One connection, with its prepared statements."""
-
-    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
-        self._connection = connection
-        self._prepared: dict[str, Any] = {}
-
-    async def run(
-        self, statement: Statement, values: Mapping[str, object]
-    ) -> asyncpg.Record | None:
-        """The first row that the statement returns."""
-        prepared = await self._prepare(statement)
-        row: asyncpg.Record | None = await prepared.fetchrow(
-            *(values[name] for name in statement.parameters)
-        )
-        return row
-
-    async def change(self, statement: Statement, values: Mapping[str, object]) -> int:
-        """How many rows the statement changed."""
-        prepared = await self._prepare(statement)
-        await prepared.fetch(*(values[name] for name in statement.parameters))
-        return int(prepared.get_statusmsg().rpartition(" ")[2])
-
-    async def _prepare(self, statement: Statement) -> Any:
-        if (prepared := self._prepared.get(statement.text)) is None:
-            prepared = await self._connection.prepare(statement.text)
-            self._prepared[statement.text] = prepared
-        return prepared
-
-    def transaction(self) -> Any:
-        return self._connection.transaction()
-
-    def terminate(self) -> None:
-        self._connection.terminate()
-
-
-class Lines:
-    """A pool: a line is lent to one at a time; one that broke is replaced when it is asked for."""
-
-    def __init__(self, url: sa.URL, size: int, config: SqlConfig, *, durable: bool) -> None:
-        self._url = url
-        self._config = config
-        self._durable = durable
-        self._free: asyncio.LifoQueue[Line | None] = asyncio.LifoQueue()
-        self._open: set[Line] = set()
-        for _ in range(size):
-            self._free.put_nowait(None)
-
-    @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Line]:
-        line = await self._free.get()
-        try:
-            if line is None:
-                line = await self._connect()
-            yield line
-        except BaseException:
-            # Cut off in the middle of an exchange: nobody else can use what is left of it.
-            if line is not None:
-                self._open.discard(line)
-                line.terminate()
-                line = None
-            raise
-        finally:
-            self._free.put_nowait(line)
-
-    async def _connect(self) -> Line:
-        connection = await asyncpg.connect(
-            host=self._url.host,
-            port=self._url.port or 5432,
-            user=self._url.username,
-            password=self._url.password,
-            database=self._url.database,
-            timeout=self._config.connect_timeout,
-            command_timeout=self._config.timeout,
-            server_settings={
-                "application_name": "heartbench",
-                "synchronous_commit": "on" if self._durable else "off",
-            },
-        )
-        line = Line(connection)
-        self._open.add(line)
-        return line
-
-    def terminate(self) -> None:
-        for line in self._open:
-            line.terminate()
-
-
 @dataclass(frozen=True)
 class Pools:
     """What the services of a shard share."""
@@ -164,8 +58,15 @@ class Pools:
     beats: Lines
 
 
+class NameHeldError(Exception):
+    """Another one lives under the name."""
+
+
 class _Row(Service):
-    """A service: one row, and a beat of it every interval."""
+    """A service: one row, and a beat of it every interval.
+
+    It has no socket of its own: whatever becomes of it, its peers see its row stand still.
+    """
 
     def __init__(self, station: Station, name: str, config: SqlConfig, pools: Pools) -> None:
         super().__init__(station, name)
@@ -175,11 +76,13 @@ class _Row(Service):
         self._due = 0.0
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._beating: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[Any] | None = None
+        """A join, or a beat."""
 
     @abstractmethod
-    async def claim(self, line: Line) -> int:
-        """Make the row, in one transaction; the new life's token."""
+    async def claim(self, line: Line) -> int | None:
+        """Try for a life; its token, or None where it isn't known yet whether another one lives
+        under the name. Raises: NameHeldError."""
 
     @abstractmethod
     def first_beat(self) -> float:
@@ -196,11 +99,15 @@ class _Row(Service):
     # --- the life of a row
 
     async def join(self) -> None:
-        async with self.station.joining:
-            await self._join()
+        self._working = asyncio.current_task()
+        await self._join()
+        self._working = None
+        self._schedule()
 
     async def _join(self) -> None:
-        while not self.over:
+        pause = min(self._config.interval / 4, CLAIM_SECONDS)
+        while self.incarnation is None:
+            await self.thawed()
             try:
                 async with self._pools.durable.lend() as line:
                     sent = monotonic()
@@ -208,10 +115,15 @@ class _Row(Service):
             except LOST:
                 await asyncio.sleep(RETRY_SECONDS[1])
                 continue
-            self.joined(token, sent)
-            self._due = monotonic() + self.first_beat()
-            self._schedule()
-            return
+            except NameHeldError:
+                if not self.joined_once:
+                    raise
+                token = None
+            if token is None:
+                await asyncio.sleep(pause)
+            else:
+                self.joined(token, sent)
+        self._due = monotonic() + self.first_beat()
 
     def _schedule(self) -> None:
         if not self.over and not self.frozen:
@@ -219,48 +131,54 @@ class _Row(Service):
             self._timer = self.station.loop.call_later(delay, self._begin)
 
     def _begin(self) -> None:
-        self._beating = self.station.spawn(self._beat())
+        self._working = self.station.spawn(self._beat())
 
     async def _beat(self) -> None:
+        lives = None
         try:
             async with self._pools.beats.lend() as line:
-                sent = monotonic()
-                lives = await self.beat(line)
+                if not self.frozen:  # as it may be by now
+                    sent = monotonic()
+                    lives = await self.beat(line)
         except LOST:
             self._pause = min(max(RETRY_SECONDS[0], 2 * self._pause), RETRY_SECONDS[1])
-            self._timer = self.station.loop.call_later(self._pause, self._begin)
-            return
-        self._pause = 0.0
-        self.late(self._due, sent)
-        self._beating = None
+            await asyncio.sleep(self._pause)
+        if lives is not None:
+            self._pause = 0.0
+            self.sent_renewal(self._due, sent)
         if lives:
             self.answered(sent)
             missed = max(0.0, (monotonic() - self._due) // self._config.interval)
             self._due += (missed + 1) * self._config.interval
-            self._schedule()
-        else:
+        elif lives is False:
             self.lost()
             await self._join()
+        self._working = None
+        self._schedule()
 
     # --- orders
 
     def die(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._beating is not None:
-            self._beating.cancel()
+        if self._working is not None:
+            self._working.cancel()
+
+    def fall_silent(self) -> None:
+        self.die()
 
     async def depart(self) -> None:
         self.die()
-        async with self._pools.durable.lend() as line:
-            await self.withdraw(line)
+        if self.incarnation is not None:
+            async with self._pools.durable.lend() as line:
+                await self.withdraw(line)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
     def go_on(self) -> None:
-        if self._beating is None and self.incarnation is not None:
+        if self._working is None and self.incarnation is not None:
             self._schedule()
 
 
@@ -272,7 +190,7 @@ class _NovaRow(_Row):
     def first_beat(self) -> float:
         return min(self._config.interval, NOVA_FIRST_BEAT)
 
-    async def claim(self, line: Line) -> int:
+    async def claim(self, line: Line) -> int | None:
         async with line.transaction():
             row = await line.run(
                 NOVA_CLAIM,
@@ -305,24 +223,38 @@ class _NovaRow(_Row):
             await line.change(NOVA_LEAVE, values)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._config.wall_clock(), UTC).replace(tzinfo=None)
+        clock = self.wall_clock if self.station.plan.stamp == "service" else time.time
+        return datetime.fromtimestamp(clock(), UTC).replace(tzinfo=None)
 
 
 class _TunedRow(_Row):
-    """As profile ``tuned`` beats: one statement, at a phase of its own."""
+    """As profile ``tuned`` beats: one statement, at a phase of its own. A row that has beaten
+    lately is watched before it is taken: it moves, or it stands still for the timeout."""
+
+    _seen: Mapping[str, object] | None = None
+    _since = 0.0
 
     def first_beat(self) -> float:
         return self.station.random.random() * self._config.interval
 
-    async def claim(self, line: Line) -> int:
-        seen: Mapping[str, object] = NEVER_SEEN
-        while True:
-            token = await self._try_to_claim(line, seen)
-            if token is not None:
-                return token
-            seen = await self._watch_the_holder(line)
+    async def claim(self, line: Line) -> int | None:
+        silent = self._seen and monotonic() >= self._since + self._config.timeout
+        if (not self._seen or silent) and (token := await self._take(line)) is not None:
+            return token
+        holder = {"group": self.station.plan.group, "name": self.name}
+        row = await line.run(TUNED_STANDING, holder)
+        if row is None:  # whoever held it has just left
+            self._seen = None
+            return await self._take(line)
+        found = {"seen_token": row[0], "seen_beat": row[1]}
+        if self._seen is None:
+            self._seen, self._since = found, monotonic()
+        elif found != self._seen:
+            self._seen = None
+            raise NameHeldError(f"{self.name} is a live member already")
+        return None
 
-    async def _try_to_claim(self, line: Line, seen: Mapping[str, object]) -> int | None:
+    async def _take(self, line: Line) -> int | None:
         async with line.transaction():
             row = await line.run(
                 TUNED_CLAIM,
@@ -330,7 +262,7 @@ class _TunedRow(_Row):
                     "group": self.station.plan.group,
                     "name": self.name,
                     "timeout_ms": math.ceil(self._config.timeout * 1000),
-                    **seen,
+                    **(self._seen or NEVER_SEEN),
                 },
             )
             if row is None:
@@ -338,15 +270,6 @@ class _TunedRow(_Row):
             document = {"token": row[0], "metadata": _METADATA}
             await line.change(TUNED_DOCUMENT, document)
             return int(row[0])
-
-    async def _watch_the_holder(self, line: Line) -> Mapping[str, object]:
-        """What stands under our name, once it has stood for a timeout."""
-        holder = {"group": self.station.plan.group, "name": self.name}
-        before = await line.run(TUNED_STANDING, holder)
-        if before is None:
-            return NEVER_SEEN
-        await asyncio.sleep(self._config.timeout)
-        return {"seen_token": before[0], "seen_beat": before[1]}
 
     async def beat(self, line: Line) -> bool:
         return await line.change(TUNED_BEAT, {"life": self.incarnation}) == 1

@@ -8,14 +8,16 @@ it reconnects with its session, and when that has expired it joins again.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import resource
 from collections.abc import Sequence
-from typing import cast
 
 from bench.engines.live.swarm import jute
-from bench.engines.live.swarm.service import Service, ServiceShard, Station
+from bench.engines.live.swarm.connection import Connection, Gone
+from bench.engines.live.swarm.loop import ServiceShard
+from bench.engines.live.swarm.service import Service, Station
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
 from bench.engines.live.swarm.slots import SLOT, Slots
+from bench.errors import MachineError
 from membership import ZooKeeperConfig
 from membership.backends.zookeeper import paths
 from membership.encoding import encode_metadata
@@ -23,98 +25,13 @@ from membership.encoding import encode_metadata
 RETRY_SECONDS = (0.1, 0.7)
 """The shortest and the longest pause between two rounds over the servers, as the library has it."""
 
+PUT_OFF = 1.0
+"""Seconds until a member that was refused tries again, as the library has it."""
 LONGEST_JITTER = 0.4
-
-
-class Gone(ConnectionError):
-    """The connection ended under a request."""
 
 
 class ProtocolError(Exception):
     """The server refused a request for a reason that a member can't mend."""
-
-
-class _Connection(asyncio.Protocol):
-    """One TCP connection of a session: frames in, frames out."""
-
-    def __init__(self, session: _Session) -> None:
-        self._session = session
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self._pending: deque[tuple[float, asyncio.Future[jute.Reply]]] = deque()
-        self._xid = 0
-        self.accepted: asyncio.Future[jute.Connected] = asyncio.get_running_loop().create_future()
-        self.closed = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's derives from nothing
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= 4 and not self.closed:
-            end = 4 + int.from_bytes(self._buffer[:4], "big")
-            if len(self._buffer) < end:
-                return
-            frame = bytes(self._buffer[4:end])
-            del self._buffer[:end]
-            self._frame(frame)
-
-    def _frame(self, frame: bytes) -> None:
-        if not self.accepted.done():
-            self.accepted.set_result(jute.connected(frame))
-            return
-        reply = jute.reply(frame)
-        if reply.xid == jute.PING_XID:
-            self._session.pinged()
-        elif reply.xid == jute.WATCH_XID:
-            self._session.watched()
-        else:
-            sent, answer = self._pending.popleft()
-            self._session.answered_request(sent, reply)
-            if not answer.done():
-                answer.set_result(reply)
-
-    def write(self, frame: bytes) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.write(frame)
-
-    def ask(self, kind: int, body: bytes = b"") -> asyncio.Future[jute.Reply]:
-        """Send a request; the future fails with `Gone` if the connection ends first."""
-        answer: asyncio.Future[jute.Reply] = asyncio.get_running_loop().create_future()
-        if self.closed:
-            answer.set_exception(Gone())
-            return answer
-        self._xid += 1
-        self.write(jute.request(self._xid, kind, body))
-        self._pending.append((monotonic(), answer))
-        self._session.sent()
-        return answer
-
-    def pause(self, paused: bool) -> None:
-        if self._transport is not None and not self.closed:
-            if paused:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.abort()
-        self._session.dropped(self)
-
-    def abort(self) -> None:
-        """Close at once; what was asked fails."""
-        if self.closed:
-            return
-        self.closed = True
-        if self._transport is not None:
-            self._transport.abort()
-        for _, answer in self._pending:
-            if not answer.done():
-                answer.set_exception(Gone())
-                answer.exception()  # nobody has to wait for it
-        if not self.accepted.done():
-            self.accepted.set_exception(Gone())
-            self.accepted.exception()
 
 
 class _Session(Service):
@@ -138,86 +55,123 @@ class _Session(Service):
         self._session = 0
         self._password = bytes(16)
         self._last_zxid = 0
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._due: float | None = None
         """When it has to ping, or to give the connection up."""
         self._last_sent = 0.0
         self._ping_sent: float | None = None
-        self._reviving = False
+        self._reviver: asyncio.Task[None] | None = None
+        """What makes it a member, while it isn't known to be one."""
+        self._queued = False
+        self._patience: float | None = None
+        """Until when another may hold the name; from the first time that it was found held."""
         self._noticed = asyncio.Event()
-        """Set by a watch event."""
+        """Set by a watch event, and by the loss of the watch."""
 
     # --- joining
 
     async def join(self) -> None:
-        async with self.station.joining:
-            await self._live_again()
+        self._reviver = asyncio.current_task()
+        await self.station.joining.acquire()
+        self._queued = True
+        await self._live_again()
+
+    def _revive(self) -> None:
+        if self._reviver is None and not self.over:
+            self._reviver = self.station.spawn(self._live_again())
 
     async def _live_again(self) -> None:
         """Connect, and be a member; until it is so."""
-        if self._reviving:
-            return
-        self._reviving = True
         try:
             while not self.over:
+                await self.thawed()
                 try:
-                    if self._connection is None:
-                        await self._connect()
-                    if not await self._stands():
-                        await self._create()
+                    connection = self._connection or await self._connect()
+                    if not await self._stands(connection):
+                        await self._create(connection)
                 except Gone:
                     continue
-                return
+                except ProtocolError as error:
+                    if not self.joined_once:
+                        raise
+                    self.station.failures.append(f"{self.name}: {error}")
+                    await asyncio.sleep(PUT_OFF)
+                    continue
+                if not self._noticed.is_set():
+                    return
         finally:
-            self._reviving = False
+            self._leave_queue()
+            self._reviver = None
 
-    async def _stands(self) -> bool:
+    def _leave_queue(self) -> None:
+        """Let another one join."""
+        if self._queued:
+            self._queued = False
+            self.station.joining.release()
+
+    async def _ask(self, connection: Connection, kind: int, body: bytes) -> jute.Reply:
+        """Raises: Gone, with the session over or elsewhere too: the next connection will tell."""
+        reply = await connection.ask(kind, body)
+        if reply.error in (jute.SESSION_EXPIRED, jute.SESSION_MOVED, jute.CONNECTION_LOSS):
+            connection.abort()
+            self._let_go(connection)
+            raise Gone
+        return reply
+
+    async def _stands(self, connection: Connection) -> bool:
         """Whether the node is ours still, watched from now on."""
-        connection = self._connection
-        if self.over:
-            return True
-        if self.incarnation is None or connection is None:
+        if self.incarnation is None:
             return False
-        reply = await connection.ask(jute.EXISTS, jute.exists(self._path, watch=True))
+        self._noticed.clear()
+        reply = await self._ask(connection, jute.EXISTS, jute.look(self._path, watch=True))
         if reply.error == 0 and jute.stat(reply.body).czxid == self.incarnation:
             return True
+        if reply.error not in (0, jute.NO_NODE):
+            raise ProtocolError(f"exists {self._path}: error {reply.error}")
         self.lost()
         return False
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> Connection:
         pause, longest = RETRY_SECONDS
-        while not self.over:
+        while True:
             self.station.random.shuffle(self._hosts)
             for host, port in self._hosts:
-                if await self._attempt(host, port):
-                    return
-            await asyncio.sleep(pause * self.station.random.uniform(0.5, 1.0))
+                await self.thawed()
+                if (connection := await self._attempt(host, port)) is not None:
+                    return connection
+            pause *= self.station.random.uniform(0.6, 1.4)
+            await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
-    async def _attempt(self, host: str, port: int) -> bool:
-        limit = self._timeout / len(self._hosts)
-        connection = _Connection(self)
+    async def _attempt(self, host: str, port: int) -> Connection | None:
+        """A connection that has the session, a new one where there was none; None where the server
+        doesn't give it in the time that the library allows, or says that the session has expired.
+        """
+        source = self.station.plan.source
+        connection = Connection(self)
+        request = jute.connect(self._last_zxid, self._asked_timeout, self._session, self._password)
         try:
-            async with asyncio.timeout(limit):
-                await self.station.loop.create_connection(lambda: connection, host, port)
-                asked = monotonic()
-                connection.write(
-                    jute.connect(
-                        self._last_zxid, self._asked_timeout, self._session, self._password
-                    )
+            async with asyncio.timeout(self._timeout / (len(self._hosts) + 1)):
+                await self.station.loop.create_connection(
+                    lambda: connection, host, port, local_addr=(source, 0) if source else None
                 )
+            asked = monotonic()
+            connection.write(request)
+            async with asyncio.timeout(self._timeout / len(self._hosts)):
                 granted = await connection.accepted
         except (OSError, TimeoutError):
             connection.abort()
-            return False
-        if granted.timeout <= 0:  # the session has expired meanwhile
+            return None
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        if granted.timeout <= 0:
             connection.abort()
             self._session, self._password, self._last_zxid = 0, bytes(16), 0
             self.lost()
-            return await self._attempt(host, port)
-        if self.over:
-            connection.abort()
-            return True
+            return None
+        if connection.closed:  # by the server, which has thought better of it
+            return None
         self._connection = connection
         self._session, self._password = granted.session, granted.password
         self._timeout = granted.timeout
@@ -227,57 +181,54 @@ class _Session(Service):
         if self.incarnation is not None:
             self.answered(asked)
         self._schedule()
-        return True
+        return connection
 
-    async def _create(self) -> None:
+    async def _create(self, connection: Connection) -> None:
         body = jute.create(
-            self._path,
-            encode_metadata(None),
-            (jute.Acl(*paths.ACL),),
-            jute.EPHEMERAL,
+            self._path, encode_metadata(None), (jute.Acl(*paths.ACL),), jute.EPHEMERAL
         )
         while True:
-            connection = self._connection
-            if connection is None:
-                raise Gone
             sent = monotonic()
-            reply = await connection.ask(jute.CREATE, body)
+            reply = await self._ask(connection, jute.CREATE, body)
+            token: int | None = None
             if reply.error == 0:
-                self.joined(reply.zxid, sent)
-                await self._stands()
-                return
-            if reply.error == jute.NO_NODE:
+                token = reply.zxid
+            elif reply.error == jute.NO_NODE:
                 await self._create_parents(connection)
             elif reply.error == jute.NODE_EXISTS:
-                if (token := await self._wait_out(connection)) is not None:
-                    self.joined(token, sent)
-                    await self._stands()
-                    return
-            elif reply.error == jute.SESSION_EXPIRED:
-                connection.abort()
-                raise Gone
+                token = await self._find(connection)
             else:
                 raise ProtocolError(f"create {self._path}: error {reply.error}")
+            if token is not None:
+                self.joined(token, sent)
+                await self._stands(connection)
+                return
 
-    async def _create_parents(self, connection: _Connection) -> None:
+    async def _create_parents(self, connection: Connection) -> None:
         for path in paths.ancestors(self._path):
-            reply = await connection.ask(
-                jute.CREATE, jute.create(path, b"", (jute.Acl(*paths.ACL),), jute.PERSISTENT)
-            )
+            body = jute.create(path, b"", (jute.Acl(*paths.ACL),), jute.PERSISTENT)
+            reply = await self._ask(connection, jute.CREATE, body)
             if reply.error not in (0, jute.NODE_EXISTS):
                 raise ProtocolError(f"create {path}: error {reply.error}")
 
-    async def _wait_out(self, connection: _Connection) -> int | None:
-        """The name stands already: its token if it is our own (made in a connection that broke
-        before the answer), else wait until the dead session that owns it has expired."""
+    async def _find(self, connection: Connection) -> int | None:
+        """The name stands already: the token if it is our own (made in a connection that broke
+        before the answer). Else wait until there is news of it, and return None.
+
+        The first life of a process waits no longer than a dead session may last.
+        """
+        self._leave_queue()
         self._noticed.clear()
-        reply = await connection.ask(jute.EXISTS, jute.exists(self._path, watch=True))
+        reply = await self._ask(connection, jute.GET, jute.look(self._path, watch=True))
         if reply.error == jute.NO_NODE:
             return None
-        if (stat := jute.stat(reply.body)).owner == self._session:
+        if (stat := jute.stat_of_got(reply.body)).owner == self._session:
             return stat.czxid
+        if self._patience is None and not self.joined_once:
+            self._patience = monotonic() + 2 * self._timeout
+        left = None if self._patience is None else self._patience - monotonic()
         try:
-            async with asyncio.timeout(2 * self._timeout):
+            async with asyncio.timeout(left):
                 await self._noticed.wait()
         except TimeoutError:
             raise ProtocolError(f"{self._path} is held by a live other") from None
@@ -307,8 +258,8 @@ class _Session(Service):
     def watched(self) -> None:
         """The node that we watch has changed: ours, or the one that we wait for."""
         self._noticed.set()
-        if self.incarnation is not None and not self.over:
-            self.station.spawn(self._live_again())
+        if self.incarnation is not None:
+            self._revive()
         self._schedule()
 
     def _schedule(self) -> None:
@@ -333,27 +284,44 @@ class _Session(Service):
             return
         connection.write(jute.PING_FRAME)
         self._ping_sent = self._last_sent = monotonic()
-        self.late(due, self._ping_sent)
+        self.sent_renewal(due, self._ping_sent)
         self._schedule()
 
-    def dropped(self, connection: _Connection) -> None:
+    def dropped(self, connection: Connection) -> None:
         """A connection ended: find another, with the same session if it still lives."""
+        if self._let_go(connection):
+            self._revive()
+
+    def _let_go(self, connection: Connection) -> bool:
+        """Be without a connection; whether that is news."""
         if connection is not self._connection:
-            return
+            return False
         self._connection = None
         self._due = None
-        if not self.over:
-            self.station.spawn(self._live_again())
+        self._noticed.set()
+        return True
 
     # --- orders
 
     def die(self) -> None:
-        connection, self._connection = self._connection, None
         self._due = None
-        if connection is not None:
+        self._desist()
+        if (connection := self._connection) is not None:
             connection.abort()
+            self._let_go(connection)
+
+    def fall_silent(self) -> None:
+        """The socket stays open, unread, to the end of the run. An attempt to connect that was
+        just being made is broken off; that ends no session."""
+        self._desist()
+        self.stop()
+
+    def _desist(self) -> None:
+        if self._reviver is not None:
+            self._reviver.cancel()
 
     async def depart(self) -> None:
+        self._desist()
         connection = self._connection
         if connection is None:
             return
@@ -384,6 +352,7 @@ class ZooKeeperShard(ServiceShard):
         assert isinstance(plan.config, ZooKeeperConfig)
         self._config = plan.config
         self._address = paths.parse(plan.url)
+        make_room(len(plan.services))
         super().__init__(plan)
 
     async def open(self, station: Station) -> None:
@@ -396,3 +365,21 @@ class ZooKeeperShard(ServiceShard):
 
     async def shut(self) -> None:
         pass
+
+
+OWN_FILES = 100
+"""Files that the shard has open besides its services' sockets."""
+
+
+def make_room(sockets: int) -> None:
+    """Let this process have so many sockets. Raises: MachineError where it may not."""
+    need = sockets + OWN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= need:
+        return
+    if hard != resource.RLIM_INFINITY and hard < need:
+        raise MachineError(
+            f"{sockets:,} wire services want a socket each, and a process may have {hard:,} files "
+            f"open here: sudo prlimit --pid $$ --nofile={need}:{need}, or fewer services"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
