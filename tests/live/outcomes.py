@@ -25,7 +25,8 @@ CRASH: Mapping[str, tuple[float, float]] = {
 }
 """From the onset to the first observer's verdict, for one who just falls silent."""
 
-Share = Literal["none", "some", "all"]
+Share = Literal["none", "few", "some", "all"]
+"""few: none or some, but no more than a third: those of one server of three."""
 
 
 @dataclass(frozen=True)
@@ -320,8 +321,9 @@ ON_SERVERS = (
         {"kind": "pause", "servers": "follower", "for": OUTAGE},
         ZK,
         3,
-        "none",
-        "a client gives up 2 P after its last answered ping, and has S/3 left for another server",
+        "few",
+        "a client gives up 2 P after its last answered ping; the paused server's kernel still takes "
+        "connections, and who tries it once more loses the S/3 that were left",
     ),
     ServerCase(
         "majority killed",
