@@ -21,6 +21,7 @@ demo: setup
 
 # Most tests wait for timeouts of real servers: three at a time keep two cores half busy.
 test: setup check
+	containers/install-packages browser
 	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --benchmark-disable
 	$(BIN)/pytest -m alone
 

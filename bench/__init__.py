@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.store import load
+    from bench.frames import load
 
 __all__ = ["load"]
 
@@ -13,6 +13,6 @@ def __getattr__(name: str) -> Any:
     that hosts a shard needs none of pandas and scipy."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bench.store import load
+    from bench.frames import load
 
     return load

@@ -322,8 +322,8 @@ ON_SERVERS = (
         ZK,
         3,
         "few",
-        "a client gives up 2 P after its last answered ping; the paused server's kernel still takes "
-        "connections, and who tries it once more loses the S/3 that were left",
+        "a client gives up 2 P after its last answered ping; a paused server's kernel still "
+        "takes connections, and who tries it once more loses the S/3 that were left",
     ),
     ServerCase(
         "majority killed",

@@ -12,10 +12,10 @@ import docker
 import pytest
 from docker import DockerClient
 
-import bench
 from bench.engines.live.provision import ServerSpec
 from bench.engines.live.provision.containers import OWNER_LABEL
 from bench.engines.live.provision.images import prepare
+from bench.store import load
 from tests.live.runs import BACKENDS, harness, require, scenario
 
 pytestmark = pytest.mark.alone
@@ -70,6 +70,6 @@ def test_a_run_on_containers_leaves_none_of_them(engine: DockerClient, tmp_path:
         detection = summary["backends"][backend]["detection"]
         assert (detection["count"], detection["missed"]) == (10, 0)
         assert summary["backends"][backend]["load"]["server_cpu_cores"] > 0
-    runs = bench.load(run.out).manifest["runs"]
+    runs = load(run.out).manifest["runs"]
     assert {each["environment"]["where"] for each in runs} == {"docker"}
     assert BACKENDS.keys() > {each["backend"] for each in runs}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import bench
 from bench.engines.live.provision import ServerSpec, leftovers, remove
+from bench.store import load
 from tests.live.runs import harness, require, scenario
 
 pytestmark = pytest.mark.alone
@@ -58,7 +58,7 @@ def test_a_signal_ends_a_run_and_all_that_it_started(
     assert code == 130, run.said
     assert json.loads(output)["exit_code"] == 130
     run.assert_nothing_left()
-    found = bench.load(run.out)
+    found = load(run.out)
     assert found.summary["verdict"] == "unknown"
     assert found.summary["reasons"][0] == "broke off: KeyboardInterrupt"
     assert [each["complete"] for each in found.manifest["runs"]] == (
@@ -80,7 +80,7 @@ def test_an_impatient_user_breaks_off_the_run_but_not_the_cleaning_up(folder: Pa
         code, _ = run.end()
     assert code == 130, run.said
     run.assert_nothing_left()
-    assert bench.load(run.out).summary["verdict"] == "unknown"
+    assert load(run.out).summary["verdict"] == "unknown"
 
 
 def test_the_death_of_a_shard_ends_the_run_with_3_and_keeps_the_runs_before(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_death_of_a_shard_ends_the_run_with_3_and_keeps_the_runs_before(fold
     assert (told["error"], told["exit_code"]) == ("ShardDied", 3)
     assert "wire-0's process ended" in told["problems"][0]
     run.assert_nothing_left()
-    found = bench.load(run.out)
+    found = load(run.out)
     assert [each["complete"] for each in found.manifest["runs"]] == [True, False]
     assert found.summary["verdict"] == "unknown"
     assert found.summary["reasons"][0].startswith("broke off: ShardDied")
@@ -118,7 +118,7 @@ def test_a_killed_harness_takes_its_processes_along_and_leaves_a_readable_result
     for leftover in leftovers():  # packet rules and control groups
         if leftover.owner == run.process.pid:
             remove(leftover)
-    found = bench.load(run.out)
+    found = load(run.out)
     assert found.summary["verdict"] == "unknown"
     assert [each["backend"] for each in found.manifest["runs"]] == ["tuned"]
     assert found.manifest["runs"][0]["complete"]

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import bench
 from bench.engines.live.provision import ServerSpec
-from bench.store import Loaded
+from bench.store import Loaded, load
 from tests.live.runs import BACKENDS, harness, require, scenario
 
 pytestmark = pytest.mark.alone
@@ -51,7 +50,7 @@ def carry_out(folder: Path, text: str, where: str = "local") -> Done:
         code, output = run.end()
     run.assert_nothing_left()
     assert code in (0, 1, 3), run.said
-    return Done(code, json.loads(output), run.out, bench.load(run.out))
+    return Done(code, json.loads(output), run.out, load(run.out))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,126 @@
+"""Two versions run by turns: which sources, in which order, with which seeds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.gate import Judgement, Tolerances
+from bench.gate.pairs import HERE, PairsError, RefError, against, calibrate, checked_out
+
+SCENARIO = """\
+version: 1
+name: by-hand
+services: {count: 4}
+"""
+
+PROGRAM = """\
+import json, os, sys
+from pathlib import Path
+sys.path[:0] = [{root!r}]  # for what is imported from here on; this file is the version's own
+sys.modules.pop("bench", None)
+from tests.report.results import run, write
+sets = dict(word.removeprefix("--set=").split("=", 1) for word in sys.argv if word[:6] == "--set=")
+seed = int(sets["seed"])
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+with open({journal!r}, "a") as journal:
+    journal.write(json.dumps([{name!r}, seed, sets["repeat"], os.getcwd()]) + "\\n")
+record = run(statements={statements}, cpu=0.1 + 0.01 * seed)
+if seed == {late}:
+    record.metrics.loc[record.metrics["metric"] == "lateness", "value"] = 3.0
+write(out, record, scenario={{"seed": seed}})
+"""
+"""Stands in for a version: it takes the place of `python -m bench run`, which takes minutes, and
+leaves a result of known figures behind."""
+
+
+def version(folder: Path, journal: Path, name: str, statements: float, late: int = 0) -> Path:
+    """`late`: the seed with which its run is invalid."""
+    (folder / "bench").mkdir(parents=True, exist_ok=True)
+    (folder / "bench" / "__init__.py").write_text("")
+    program = PROGRAM.format(
+        root=str(HERE), journal=str(journal), name=name, statements=statements, late=late
+    )
+    (folder / "bench" / "__main__.py").write_text(program)
+    return folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A version under the tag `v1`, and sources that issue one statement more."""
+    folder, journal = tmp_path / "repository", tmp_path / "journal"
+    (tmp_path / "scenario.yaml").write_text(SCENARIO)
+    version(folder, journal, "v1", statements=40.0)
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"], ["tag", "v1"]):
+        subprocess.run([*git, *words], check=True)
+    version(folder, journal, "ours", statements=80.0)
+    monkeypatch.setattr("bench.gate.pairs.HERE", folder)
+    return folder
+
+
+def journalled(tmp_path: Path) -> list[tuple[str, int]]:
+    lines = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
+    assert {repeat for _, _, repeat, _ in lines} == {"1"}
+    assert all(Path(where).exists() == (name == "ours") for name, _, _, where in lines)
+    return [(name, seed) for name, seed, _, _ in lines]
+
+
+def test_the_sources_are_judged_by_the_version_they_are_run_against(
+    repository: Path, tmp_path: Path
+) -> None:
+    """By turns, the other one first in every second pair; a pair shares its seed. The commit's
+    files, not those that lie there, and nothing of them is left."""
+    said: list[str] = []
+    outcome = against(tmp_path / "scenario.yaml", "v1", pairs=2, say=said.append)
+    assert journalled(tmp_path) == [("v1", 1), ("ours", 1), ("ours", 2), ("v1", 2)]
+    assert said[0] == "pair 1 of 2: the baseline"
+    assert (outcome.judgement, outcome.baseline) == (Judgement.FAIL, "v1")
+    rows = {row.figure: row for row in outcome.rows}
+    assert rows["counts.statements_per_service_second"].judgement is Judgement.FAIL
+    cpu = rows["load.server_cpu_cores"]
+    assert cpu.judgement is Judgement.INCONCLUSIVE  # two pairs are not six
+    assert cpu.ratio is not None
+    assert (cpu.ratio.pairs, round(cpu.ratio.value, 6)) == (2, 1.0)
+
+
+def test_the_noise_floor_is_that_of_the_sources_against_themselves(
+    repository: Path, tmp_path: Path
+) -> None:
+    floor = calibrate(tmp_path / "scenario.yaml", pairs=2)
+    assert {name for name, _ in journalled(tmp_path)} == {"ours"}
+    assert floor.pairs == 2
+    assert floor.spread["db"]["load.server_cpu_cores"] == pytest.approx(0.0)
+
+
+def test_a_pair_with_an_invalid_run_is_left_out_and_named(repository: Path, tmp_path: Path) -> None:
+    version(repository, tmp_path / "journal", "ours", statements=40.0, late=2)
+    outcome = against(tmp_path / "scenario.yaml", "v1", pairs=2)
+    assert outcome.judgement is Judgement.INCONCLUSIVE
+    assert {row.ratio.pairs for row in outcome.rows if row.ratio} == {1}
+    (note,) = outcome.notes
+    assert note.startswith("pair 2 is left out, invalid: db: beats went out 3s late")
+
+
+def test_a_version_that_does_not_run_says_why(repository: Path, tmp_path: Path) -> None:
+    (repository / "bench" / "__main__.py").write_text("raise SystemExit('out of order')")
+    with pytest.raises(PairsError, match=r"exit code 1 and said: out of order") as refused:
+        calibrate(tmp_path / "scenario.yaml", Tolerances())
+    assert refused.value.exit_code == 3
+
+
+def test_an_unknown_version_is_refused(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(RefError, match="name a commit, a branch or a tag") as refused:
+        against(tmp_path / "scenario.yaml", "v2")
+    assert refused.value.exit_code == 2
+
+
+def test_a_checkout_has_the_commits_files_and_is_gone_afterwards() -> None:
+    """Of this repository; what the sources here look like now plays no part."""
+    with checked_out("HEAD") as there:
+        assert (there / "bench" / "__main__.py").exists()
+        assert not (there / ".git").exists()
+    assert not there.exists()
