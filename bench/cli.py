@@ -195,6 +195,19 @@ def _clean(as_json: bool) -> None:
 @click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1)
 @overrides
 @click.option("--repeat", type=click.IntRange(min=1), help="Repeat so often; overrides the file.")
+@click.option(
+    "--engine",
+    type=click.Choice(["live", "sim"]),
+    default="live",
+    show_default=True,
+    help="On real servers, or in a model of them.",
+)
+@click.option(
+    "--calibration",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What the model's servers take, as heartbench calibrate measured it; for --engine sim.",
+)
 @servers
 @click.option(
     "--out",
@@ -216,12 +229,15 @@ def run(
     scenarios: tuple[str, ...],
     overrides: tuple[str, ...],
     repeat: int | None,
+    engine: str,
+    calibration: Path | None,
     servers: tuple[str, ...],
     out: Path,
     resume: Path | None,
     as_json: bool,
 ) -> None:
-    """Run scenarios on real servers, and say what came of them."""
+    """Run scenarios on real servers or in a model of them, and say what came of them."""
+    from bench.arms import Live, Simulated
     from bench.run import resume as resume_result  # not at import: validate needs no engine
     from bench.run import run as run_scenario
 
@@ -233,12 +249,17 @@ def run(
         raise click.UsageError(f"--resume takes all of that from DIR: leave out {more[0]}")
     if resume is None and not scenarios:
         raise click.UsageError("name a SCENARIO, or a result to --resume")
+    if engine == "sim" and "servers" in given:
+        raise click.UsageError("--engine sim has no servers: leave out --servers")
+    if engine == "live" and calibration is not None:
+        raise click.UsageError("real servers need no --calibration: add --engine sim")
+    arm = Simulated(calibration) if engine == "sim" else Live(servers)
     console = Console(stderr=True)
     outcomes = []
     if resume is not None:
         with shown(console) as listen:
-            chosen = servers if "servers" in given else None
-            outcome = resume_result(resume, servers=chosen, listen=listen)
+            chosen = arm if given & {"servers", "engine", "calibration"} else None
+            outcome = resume_result(resume, arm=chosen, listen=listen)
         if outcome is None:
             _say_finished(resume, as_json)
             return
@@ -248,11 +269,42 @@ def run(
         overrides = (*overrides, f"repeat={repeat}")
     for scenario in [load(find(scenario), overrides) for scenario in scenarios]:
         with shown(console) as listen:
-            outcome = run_scenario(scenario, servers=servers, out=out, argv=sys.argv, listen=listen)
+            outcome = run_scenario(scenario, arm=arm, out=out, argv=sys.argv, listen=listen)
         outcomes.append(outcome)
         _say_outcome(outcome, as_json)
     if worst := max(outcome.exit_code for outcome in outcomes):
         raise click.exceptions.Exit(worst)
+
+
+@main.command()
+@click.option(
+    "--servers",
+    type=click.Choice(["auto", "local", "docker"]),
+    default="auto",
+    show_default=True,
+    help="Where the servers come from.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("results/calibrations/here.json"),
+    show_default=True,
+    help="The calibration's file.",
+)
+@as_json
+def calibrate(servers: str, output: Path, as_json: bool) -> None:
+    """Measure what this machine's servers take, for --engine sim; takes about five minutes."""
+    from bench.engines.live.calibrate import calibrate as measure
+
+    with shown(Console(stderr=True)) as listen:
+        found = measure(servers, listen)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(found.dump())
+    if as_json:
+        _say({"path": str(output), "calibration": json.loads(found.dump())})
+    else:
+        click.echo(f"calibration: {output}; use it with --engine sim --calibration {output}")
 
 
 def _say_outcome(outcome: Outcome, as_json: bool) -> None:

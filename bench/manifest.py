@@ -23,6 +23,7 @@ PACKAGES = (
     "numpy",
     "pandas",
     "pyarrow",
+    "simpy",
 )
 
 _NAMES = r"(?:password|passwd|pwd|secret|token)"
@@ -38,20 +39,20 @@ def manifest(
     seed: int,
     engine: str,
     argv: Sequence[str],
-    servers: Sequence[str] = (),
+    told: Mapping[str, Any] | None = None,
     directory: Path | None = None,
 ) -> dict[str, Any]:
     """What is known when a run starts. The servers' versions come with its records.
 
-    `servers`: where they were to come from, as it was asked for. `git` is the state of the
-    repository around `directory` (default: the working directory), None outside of one.
+    `told`: what else the engine was told, such as where its servers come from. `git` is the state
+    of the repository around `directory` (default: the working directory), None outside of one.
     """
     return {
         "scenario": scenario,
         "seed": seed,
         "engine": engine,
         "argv": [masked(word) for word in argv],
-        "servers": [masked(word) for word in servers],
+        **masked(told or {}),
         "started": now(),
         "ended": None,
         "versions": _versions(),

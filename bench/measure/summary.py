@@ -109,6 +109,8 @@ def _backend(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], A
         "clients": _clients(first),
         **figures,
     }
+    if first.environment.get("where") == "simulated":
+        described["model"] = _model([run.record for run in runs])
     if len(runs) > 1:
         each = [_figures([run], bounds)[0] for run in runs]
         described["per_run"] = [
@@ -117,6 +119,21 @@ def _backend(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], A
         ]
         described["ci95"] = ci95(each)
     return described, audited
+
+
+def _model(records: Sequence[Record]) -> dict[str, Any]:
+    """What simulated figures rest on, and which of it lies beyond what was measured."""
+
+    def said(what: str) -> list[str]:
+        return list(dict.fromkeys(w for each in records for w in each.environment.get(what, ())))
+
+    calibration = records[0].environment.get("calibration", {})
+    return {
+        "calibration": calibration.get("made"),
+        "warnings": list(calibration.get("warnings", ())),
+        "extrapolated": said("extrapolated"),
+        "only_live": said("only_live"),
+    }
 
 
 def _figures(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], Audit]:

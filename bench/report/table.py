@@ -184,4 +184,18 @@ def _verdict(summary: Mapping[str, Any]) -> Text:
     text = Text.assemble("verdict: ", (verdict, STYLES.get(verdict, "bold")))
     for reason in summary["reasons"]:
         text.append(f"\n  {reason}")
+    for words in _of_the_model(summary):
+        text.append(f"\n  {words}")
     return text
+
+
+def _of_the_model(summary: Mapping[str, Any]) -> list[str]:
+    """What simulated figures rest on; each thing once."""
+    told: dict[str, None] = {}
+    for name, figures in summary["backends"].items():
+        if model := figures.get("model"):
+            told[f"simulated; calibration: {model['calibration']}"] = None
+            told |= dict.fromkeys(model["warnings"])
+            told |= {f"{name}, extrapolated: {words}": None for words in model["extrapolated"]}
+            told |= {f"{name}: {words}": None for words in model["only_live"]}
+    return list(told)

@@ -87,7 +87,9 @@ def test_a_sweep_that_ended_in_its_second_run_is_completed(
 def result(root: Path, *, runs: int = 2, **changes: object) -> Path:
     """A finished result of a scenario of one backend and two repeats, with so many of its runs."""
     text = dump(loads(scenario("zk", phases=A_MOMENT, repeat=2), "small.yaml"))
-    described = manifest(scenario="small", seed=3, engine="live", argv=[], servers=["local"])
+    described = manifest(
+        scenario="small", seed=3, engine="live", argv=[], told={"servers": ["local"]}
+    )
     recording = Store(root).begin("small", text, {**described, **changes})
     records = [
         History(backend="zk", repeat=index, index=index).alive("a").audited().record()
