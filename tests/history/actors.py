@@ -49,6 +49,9 @@ class Plan:
     clock_steps: bool = False
     processes: bool = True
     """Whether members are processes of their own; else they can't be stopped."""
+    held_up: Callable[[], bool] = lambda: False
+    """Whether one who has just been stopped stands in everybody's way, as who stops in the middle
+    of a transaction does where the database is a file."""
 
 
 class Host(Protocol):

@@ -40,7 +40,8 @@ def execute(plan: Plan) -> History:
             active: tuple[float, str] | None = None
             while time.monotonic() < end:
                 time.sleep(random_numbers.uniform(0.05, 0.6))
-                _disturb(plan, random_numbers, random_numbers.choice(members), observers)
+                member = random_numbers.choice(members)
+                outages += _disturb(plan, random_numbers, member, observers)
                 if plan.faults and time.monotonic() >= fault_ends:
                     if active is None:
                         kind = random_numbers.choice(sorted(plan.faults))
@@ -63,8 +64,8 @@ def execute(plan: Plan) -> History:
 
 def _disturb(
     plan: Plan, random_numbers: random.Random, member: Member, observers: list[Observer]
-) -> None:
-    """One thing more that happens to a member, or to a clock."""
+) -> Iterator[Outage]:
+    """One thing more that happens to a member, or to a clock; and through it to all, if it does."""
     if not member.running:
         member.revive()
         return
@@ -81,7 +82,11 @@ def _disturb(
         case "kill":
             member.kill()
         case "freeze":
+            began = time.monotonic()
             member.freeze()
+            if plan.held_up():
+                member.resume()
+                yield Outage(began, time.monotonic(), "held up by a stopped member")
         case "clock":
             offset = random_numbers.choice([0.0, 0.0, -3.0, 3.0]) * plan.timeout
             if random_numbers.random() < 0.5:

@@ -86,14 +86,19 @@ def test_sqlite_tuned(tmp_path: Path, report: Report) -> None:
 
     @contextmanager
     def locked(_choice: float) -> Iterator[str]:
-        with closing(sqlite3.connect(file, timeout=1.0, isolation_level=None)) as connection:
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                yield "locked by a stopped member"
-                return
+        with closing(sqlite3.connect(file, timeout=60.0, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
             yield "locked"
             connection.execute("ROLLBACK")
+
+    def held_up() -> bool:
+        with closing(sqlite3.connect(file, timeout=0.5, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+            return False
 
     history = execute(
         Plan(
@@ -105,6 +110,7 @@ def test_sqlite_tuned(tmp_path: Path, report: Report) -> None:
             TIMEOUT,
             faults={"locked": locked},
             clock_steps=True,
+            held_up=held_up,
         )
     )
     report(history)
