@@ -25,6 +25,7 @@ from bench.engines.live.provision import (
     ProvisionError,
     Server,
     ServerSpec,
+    cgroup,
     images,
     lacks_control,
     leftovers,
@@ -576,3 +577,10 @@ def test_what_a_killed_harness_leaves_is_found_and_removed(
 def of(pid: int) -> list[str]:
     """What is left of that harness, the right way round to remove it."""
     return [leftover.what for leftover in leftovers() if leftover.owner == pid]
+
+
+def test_two_servers_of_one_name_have_control_groups_of_their_own() -> None:
+    """As a harness has that measures two runs at once, or a suite of tests."""
+    with cgroup.group("pg") as one, cgroup.group("pg") as other:
+        assert len(one.folders) == len(other.folders)
+        assert not set(one.folders) & set(other.folders)

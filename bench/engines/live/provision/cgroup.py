@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from bench.engines.live.provision.owner import dead, stamp
 from bench.engines.live.provision.spec import Lack
 
 _PREFIX = "heartbench-"
+_numbers = count(1)
+"""A harness may run several servers of one name."""
 
 ENDING = 5.0
 """Seconds for the last traces of a killed process to go."""
@@ -61,7 +64,7 @@ def group(name: str) -> Iterator[Group]:
         for controller in ("", "blkio"):
             with suppress(OSError):
                 if (parent := folder(os.getpid(), controller)) is not None:
-                    own = parent / f"{_PREFIX}{stamp()}-{name}"
+                    own = parent / f"{_PREFIX}{stamp()}-{next(_numbers)}-{name}"
                     own.mkdir()
                     stack.callback(remove, str(own))
                     made.append(own)
