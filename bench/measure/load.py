@@ -107,11 +107,13 @@ def _highest_sum(metrics: pd.DataFrame, name: str, window: Window | None) -> Fig
     """The highest sum over the sources at one time; each holds its last sample until the next."""
     rows = metrics[metrics["metric"] == name]
     if window is not None:
-        rows = rows[rows["t"].between(window.start, window.end)]
+        rows = rows[rows["t"] <= window.end]
     if window is None or rows.empty:
         return None
     held = rows.pivot_table(index="t", columns="source", values="value").sort_index().ffill()
-    return float(held.sum(axis="columns").max())
+    sums = held.sum(axis="columns")
+    at_first = sums[sums.index <= window.start].iloc[-1:]
+    return float(pd.concat([at_first, sums[sums.index > window.start]]).max())
 
 
 def _times(value: Figure, factor: float) -> Figure:

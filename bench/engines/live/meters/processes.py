@@ -12,7 +12,7 @@ from bench.engines.live.meters import Meter, Reading
 from bench.engines.live.provision import cgroup
 
 MEMORY_PERIOD = 5.0
-MEMORY_SHARE = 1 / 1000
+MEMORY_SHARE = 1 / 200
 """Memory is read so seldom, in s, and at most for this share of one core: the kernel walks all
 pages for it."""
 
