@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from bench import calibration, doctor
+from bench import doctor
 from bench.calibration import STATED, Calibration
+from bench.calibration import load as load_calibration
 from bench.engines import sim
 from bench.engines.live.engine import execute
 from bench.engines.live.provision import kind_of
@@ -71,17 +72,18 @@ class Live:
 class Simulated:
     """A model of the servers, as quick as the calibration says they are."""
 
+    calibration: Calibration = STATED
     path: Path | None = None
-    """A calibration's file; None: the stated one."""
+    """The calibration's file; None: the stated one."""
     name: ClassVar[str] = "sim"
 
-    @property
-    def calibration(self) -> Calibration:
-        """Raises: CalibrationError."""
-        return STATED if self.path is None else calibration.load(self.path)
+    @classmethod
+    def calibrated(cls, path: Path | None) -> Simulated:
+        """By that file, or as stated. Raises: CalibrationError."""
+        return cls() if path is None else cls(load_calibration(path), path)
 
-    def fit(self, runs: Sequence[Run]) -> None:  # noqa: ARG002  memory is all that it takes
-        self.calibration.warnings()
+    def fit(self, runs: Sequence[Run]) -> None:
+        """Any machine will do."""
 
     def execute(self, runs: Sequence[Run], keep: Keep, listen: Listener) -> None:
         sim.execute_all(runs, calibration=self.calibration, keep=keep, listen=listen)
@@ -99,7 +101,7 @@ def arm_of(result: Loaded) -> Arm:
     manifest = result.manifest
     if manifest.get("engine") == Simulated.name:
         path = manifest.get("calibration", {}).get("path")
-        return Simulated(None if path is None else Path(path))
+        return Simulated.calibrated(None if path is None else Path(path))
     servers = [str(each) for each in manifest.get("servers", ["auto"])]
     if any("***" in each for each in servers):
         raise ResultError(

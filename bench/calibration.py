@@ -13,11 +13,14 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
 from bench.errors import HarnessError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SCHEMA = 1
 
@@ -237,15 +240,16 @@ def _problems(part: type, given: object, path: str) -> Iterator[str]:
 
 
 def _is_measured(value: object, kind: str) -> bool:
-    number = isinstance(value, int if kind == "int" else (int, float))
-    return number and not isinstance(value, bool) and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (kind != "int" or isinstance(value, int)) and math.isfinite(value) and value >= 0
 
 
-Part = TypeVar("Part")
+Part = TypeVar("Part", bound="DataclassInstance")
 
 
 def _built(part: type[Part], given: Mapping[str, Any]) -> Part:
-    kinds = {field.name: str(field.type) for field in fields(part)}  # type: ignore[arg-type]
+    kinds = {field.name: str(field.type) for field in fields(part)}
     return part(
         **{
             name: _built(_PARTS[kinds[name]], value) if kinds[name] in _PARTS else value

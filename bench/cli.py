@@ -253,7 +253,7 @@ def run(
         raise click.UsageError("--engine sim has no servers: leave out --servers")
     if engine == "live" and calibration is not None:
         raise click.UsageError("real servers need no --calibration: add --engine sim")
-    arm = Simulated(calibration) if engine == "sim" else Live(servers)
+    arm = Simulated.calibrated(calibration) if engine == "sim" else Live(servers)
     console = Console(stderr=True)
     outcomes = []
     if resume is not None:
@@ -295,12 +295,13 @@ def run(
 @as_json
 def calibrate(servers: str, output: Path, as_json: bool) -> None:
     """Measure what this machine's servers take, for --engine sim; takes about five minutes."""
+    from bench.durable import write_text
     from bench.engines.live.calibrate import calibrate as measure
 
     with shown(Console(stderr=True)) as listen:
         found = measure(servers, listen)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(found.dump())
+    write_text(output, found.dump())
     if as_json:
         _say({"path": str(output), "calibration": json.loads(found.dump())})
     else:
