@@ -6,8 +6,10 @@ import ctypes
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import NodeExistsError
 
 from bench.engines.live.swarm.shard import Log, Order, ShardPlan, Status, monotonic
 from membership import ZooKeeperConfig
@@ -35,9 +37,9 @@ class KazooShard:
         self._hosts = ",".join(f"{host}:{port}" for host, port in address.hosts)
         self._clients: list[KazooClient] = []
         self._failed: tuple[str, ...] = ()
-        _make_room_for_threads()
 
     def begin(self, epoch: float) -> None:
+        _make_room_for_threads()
         threading.Thread(target=self._ramp, args=(epoch,), daemon=True).start()
 
     def _ramp(self, epoch: float) -> None:
@@ -51,10 +53,14 @@ class KazooShard:
 
     def _join(self, service: str, due: float) -> KazooClient:
         time.sleep(max(0.0, due - monotonic()))
-        client = KazooClient(self._hosts, timeout=self._timeout)
+        return self._joined(service, KazooClient(self._hosts, timeout=self._timeout))
+
+    def _joined(self, service: str, client: KazooClient) -> KazooClient:
+        """The client started, with its node, however often its connection is lost meanwhile."""
         client.start(START_SECONDS)
         path = paths.member_path(self._namespace, self._plan.group, service)
-        client.create(path, encode_metadata(None), ephemeral=True, makepath=True)
+        with suppress(NodeExistsError):  # made by a try whose answer was lost
+            client.retry(client.create, path, encode_metadata(None), ephemeral=True, makepath=True)
         return client
 
     def carry_out(self, order: Order) -> None:

@@ -28,6 +28,8 @@ RAMP_SECONDS = 100.0
 """A quiet machine takes 10 s, and 40 s for the large one."""
 SETTLE_SECONDS = 5.0
 WINDOW_SECONDS = 20.0
+LEAST_OF_KAZOO = 0.99
+"""The share of kazoo's sessions that has to last: two thousand threads lose one now and then."""
 
 WIRE = WORKERS["zookeeper", "wire"]
 KAZOO = "tests.benchmarks.kazoo_shard:KazooShard"
@@ -74,12 +76,13 @@ def test_wire_sessions_cost_a_fraction_of_what_kazoo_clients_cost(
 ) -> None:
     """2,000 against 2,000 in one process each, and 10,000 at the price of a session."""
     monkeypatch.chdir(pytestconfig.rootpath)  # the yardsticks' processes find their modules there
-    costs: Mapping[str, Cost] = benchmark.pedantic(  # type: ignore[no-untyped-call]
-        _measure_all, args=(own_zookeeper,)
-    )
-    benchmark.extra_info.update({kind: asdict(cost) for kind, cost in costs.items()})
-    with capsys.disabled():
-        _show(costs)
+    costs: dict[str, Cost] = {}
+    try:
+        benchmark.pedantic(_measure_all, args=(own_zookeeper, costs))  # type: ignore[no-untyped-call]
+    finally:
+        benchmark.extra_info.update({kind: asdict(cost) for kind, cost in costs.items()})
+        with capsys.disabled():
+            _show(costs)
     wire, large, threads, gevent = (costs[kind] for kind in SUBJECTS)
     for each in (wire, large):
         fair = each.pings / each.sessions >= 0.9 * threads.pings / threads.sessions
@@ -91,11 +94,9 @@ def test_wire_sessions_cost_a_fraction_of_what_kazoo_clients_cost(
     assert large.memory_each <= min(threads.memory_each, gevent.memory_each) / 10
 
 
-def _measure_all(deployment: Deployment) -> Mapping[str, Cost]:
-    return {
-        kind: _measure(worker, sessions, f"group-{number}", deployment)
-        for number, (kind, (worker, sessions)) in enumerate(SUBJECTS.items())
-    }
+def _measure_all(deployment: Deployment, costs: dict[str, Cost]) -> None:
+    for number, (kind, (worker, sessions)) in enumerate(SUBJECTS.items()):
+        costs[kind] = _measure(worker, sessions, f"group-{number}", deployment)
 
 
 def _measure(worker: str, sessions: int, group: str, deployment: Deployment) -> Cost:
@@ -117,14 +118,16 @@ def _measure(worker: str, sessions: int, group: str, deployment: Deployment) -> 
         started, cpu, packets = monotonic(), cpu_seconds(shard), _read(meter)["packets_received"]
         status = attend(shard, WINDOW_SECONDS)
         seconds, readings = monotonic() - started, _read(meter)
+        left = min(status.live, int(readings["ephemerals"]))
+        assert left >= (sessions if worker == WIRE else LEAST_OF_KAZOO * sessions), (
+            f"sessions broke off: {left} of {sessions} are left"
+        )
         cost = Cost(
             cores=(cpu_seconds(shard) - cpu) / seconds,
             memory=_memory(shard) - without,
             pings=(readings["packets_received"] - packets) / seconds,
-            sessions=sessions,
+            sessions=left,
         )
-        lived = (status.live, readings["ephemerals"])
-        assert lived == (sessions, sessions), f"sessions broke off: {lived} of {sessions} are left"
         shard.close(goodbye=True)
     return cost
 
@@ -146,10 +149,10 @@ def _read(meter: Meter) -> Mapping[str, float]:
 
 def _show(costs: Mapping[str, Cost]) -> None:
     table = Table(title="live sessions in one process, pinging")
-    least = costs["wire, full size"]
     for column in ("", "sessions", "% of a core", "us each a second", "ratio", "KB each", "ratio"):
         table.add_column(column, justify="right")
     for kind, cost in costs.items():
+        least = costs.get("wire, full size", cost)
         table.add_row(
             kind,
             f"{cost.sessions:,}",
