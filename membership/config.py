@@ -56,8 +56,8 @@ class SqlConfig:
 
     profile: Literal["nova", "tuned"] = "tuned"
     """``tuned``: one statement a beat, database clock; PostgreSQL pushes its changes (NOTIFY), for
-    which those that come together wait for each other: a ramp of joins over 16 connections took 1.4
-    times as long as without. ``nova``: what OpenStack Nova does."""
+    which those that come together wait for each other: on a busy machine a ramp of joins took up to
+    1.8 times as long as without. ``nova``: what OpenStack Nova does."""
     interval: float = 2.0
     """Between two beats of a member. The database pays members / interval updates a second."""
     timeout: float = 10.0

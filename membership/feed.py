@@ -144,6 +144,7 @@ class Feed(_Fed[MemberEvent], Watch):
     def _apply(self, kind: EventKind, member: Member) -> None:
         if kind is EventKind.LEFT:
             del self._known[member.name]
+            self._unconfirmed -= {member.name}
             self._losses.lost(self._clock())
         else:
             self._known[member.name] = member

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 
@@ -79,14 +79,13 @@ class ChangeTracker:
         self._answered = -math.inf
         self._dead: frozenset[str] = frozenset()
         self._unconfirmed: frozenset[str] = frozenset()
-        self._expiry = math.inf
 
     def observe(self, beats: Mapping[str, Hashable], *, sent: float, answered: float) -> None:
         """Take in one complete read: each member's beat (any value that changes at each beat)."""
         gap = answered - self._answered > self._max_gap
         self._answered = answered
         known, self._beats = self._beats, {}
-        dead, unconfirmed, expiry = set(), set(), math.inf
+        dead, unconfirmed = set(), set()
         for name, value in beats.items():
             beat = known.get(name)
             if beat is None:
@@ -96,15 +95,43 @@ class ChangeTracker:
             elif gap and name not in self._dead:
                 beat = _Beat(value, answered)
             self._beats[name] = beat
-            due = beat.since + self._timeout
-            if sent >= due:
+            if sent >= beat.since + self._timeout:
                 dead.add(name)
-                continue
-            expiry = min(expiry, due)
-            if not beat.confirmed:
+            elif not beat.confirmed:
                 unconfirmed.add(name)
         self._dead, self._unconfirmed = frozenset(dead), frozenset(unconfirmed)
-        self._expiry = expiry
+
+    def suspects(self, now: float) -> frozenset[str]:
+        """Whom a read that is sent now shows dead if their beats still stand."""
+        return frozenset(
+            name
+            for name, beat in self._beats.items()
+            if now >= beat.since + self._timeout and name not in self._dead
+        )
+
+    def look(
+        self,
+        suspects: Collection[str],
+        beats: Mapping[str, Hashable],
+        *,
+        sent: float,
+        answered: float,
+    ) -> bool:
+        """Take in a read of these suspects alone; one who has no row any more is dead too.
+
+        False after a gap: then everybody's timeout has to begin again, with a complete read.
+        """
+        if answered - self._answered > self._max_gap:
+            return False
+        self._answered = answered
+        moved = {
+            name for name in suspects if name in beats and beats[name] != self._beats[name].value
+        }
+        self._beats.update((name, _Beat(beats[name], answered, confirmed=True)) for name in moved)
+        still = {name for name in suspects if sent >= self._beats[name].since + self._timeout}
+        self._dead |= still
+        self._unconfirmed -= still | moved
+        return True
 
     def dead(self) -> frozenset[str]:
         """Those whose beat stood still for the timeout, as of the last read."""
@@ -116,7 +143,8 @@ class ChangeTracker:
 
     def expiry(self) -> float:
         """The earliest instant at which a read can show another death; infinity if none can."""
-        return self._expiry
+        living = (beat.since for name, beat in self._beats.items() if name not in self._dead)
+        return min(living, default=math.inf) + self._timeout
 
 
 class LossMeter:

@@ -189,6 +189,36 @@ def test_a_read_sent_at_the_expiry_shows_the_death_whatever_the_rounding() -> No
         assert tracker.dead() == {"a"}
 
 
+def _look(tracker: ChangeTracker, at: float, **beats: int) -> bool:
+    return tracker.look(tracker.suspects(at), beats, sent=at, answered=at)
+
+
+def test_a_look_at_the_suspects_alone_says_of_them_what_a_complete_read_says() -> None:
+    tracker = _tracker()
+    for second in range(10):
+        _read(tracker, second, silent=7, gone=7, moved=7, beats=second)
+    assert tracker.suspects(9.9) == frozenset()
+    assert tracker.suspects(10.0) == {"silent", "gone", "moved"}
+    assert _look(tracker, 10.0, silent=7, moved=8)
+    assert tracker.dead() == {"silent", "gone"}
+    assert tracker.unconfirmed() == frozenset()
+    assert tracker.suspects(10.0) == frozenset()
+    assert tracker.expiry() == 19.0  # of the one that beat at 9 s
+    _read(tracker, 11.0, silent=8, moved=8, beats=9)
+    assert tracker.dead() == frozenset()
+
+
+def test_a_look_after_a_gap_proves_nothing_and_leaves_the_gap_to_the_next_read() -> None:
+    tracker = _tracker()
+    for second in range(8):
+        _read(tracker, second, a=7)
+    assert not _look(tracker, 11.0, a=7)
+    assert tracker.dead() == frozenset()
+    _read(tracker, 11.0, a=7)
+    assert tracker.dead() == frozenset()
+    assert tracker.unconfirmed() == {"a"}
+
+
 def test_nobody_is_nobodys_death() -> None:
     tracker = _tracker()
     _read(tracker, 0.0)

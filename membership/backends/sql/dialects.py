@@ -54,17 +54,21 @@ def _sqlite_token(_element: object, _compiler: SQLCompiler, **_: Any) -> str:
     return "(SELECT value FROM membership_counter)"
 
 
-class Integers(TypeDecorator[list[int]]):
-    """A list of integers as one parameter, so that a batch of any size is the same statement."""
+class Listed(TypeDecorator[list[Any]]):
+    """A list of values as one parameter, so that a list of any size is the same statement."""
 
     impl = sa.Text
     cache_ok = True
 
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.item = item
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        array = postgresql.ARRAY(sa.BigInteger) if dialect.name == "postgresql" else sa.Text()
+        array = postgresql.ARRAY(self.item) if dialect.name == "postgresql" else sa.Text()
         return dialect.type_descriptor(array)
 
-    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
         return value if dialect.name == "postgresql" else json.dumps(value)
 
 
@@ -74,8 +78,8 @@ class among(FunctionElement[bool]):  # noqa: N801  a function of SQL
     type = sa.Boolean()
     inherit_cache = True
 
-    def __init__(self, column: sa.ColumnElement[int], parameter: str) -> None:
-        super().__init__(column, bindparam(parameter, type_=Integers()))
+    def __init__(self, column: sa.ColumnElement[Any], parameter: str) -> None:
+        super().__init__(column, bindparam(parameter, type_=Listed(column.type)))
 
 
 @compiles(among, "postgresql")

@@ -333,6 +333,11 @@ tuned_read = (
 )
 """The group, the forced down and dead members that nobody purged included: group."""
 
+tuned_beats = sa.select(members.c.name, members.c.token, members.c.beat).where(
+    members.c.group_name == _text("group"), among(members.c.name, "names"), members.c.present
+)
+"""The beats of some: group, names."""
+
 tuned_documents = (
     sa.select(members.c.token, members.c.revision, documents.c.metadata)
     .join_from(members, documents)

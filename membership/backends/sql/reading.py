@@ -24,7 +24,7 @@ _RETRY = 1.0
 
 
 _REST, _LONGEST_REST = 0.05, 1.0
-_SHARE = 0.2
+_SHARE = 0.05
 """Reads that pushes ask for are at least so far apart (s), and take at most that share of the
 time, within those bounds: a thousand joins at once are no thousand reads of a thousand rows."""
 

@@ -22,6 +22,7 @@ from membership.backends.sql.profile import (
     Documents,
     Follower,
     Life,
+    Part,
     Profile,
     Whole,
 )
@@ -205,7 +206,6 @@ class _TunedFollower(Follower):
         # before it has been silent for the timeout.
         slack = min(profile.interval, (profile.timeout - profile.interval) / 2)
         self._tracker = ChangeTracker(profile.timeout, max_gap=profile.poll + slack)
-        self._expiry = 0.0
 
     def read(self) -> Whole:
         sent = time.monotonic()
@@ -214,7 +214,6 @@ class _TunedFollower(Follower):
         answered = time.monotonic()
         beats = {name: (token, beat) for name, token, _, beat, _ in rows}
         self._tracker.observe(beats, sent=sent, answered=answered)
-        self._expiry = self._tracker.expiry()
         dead = self.dead = {name: beats[name] for name in self._tracker.dead()}
         forced = {name for name, _, _, _, forced in rows if forced}
         alive = (
@@ -226,10 +225,24 @@ class _TunedFollower(Follower):
         return Whole(members, self._tracker.unconfirmed() - forced)
 
     def expiry(self) -> float:
-        return self._expiry
+        return self._tracker.expiry()
 
-    def look(self) -> Whole:
-        return self.read()
+    def look(self) -> Whole | Part:
+        """Those alone whose silence may be over the timeout by now: one who dies is no reason to
+        read thousands who don't."""
+        sent = time.monotonic()
+        suspects = self._tracker.suspects(sent)
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                queries.tuned_beats, {"group": self._group, "names": list(suspects)}
+            ).all()
+        answered = time.monotonic()
+        beats = {name: (token, beat) for name, token, beat in rows}
+        if not self._tracker.look(suspects, beats, sent=sent, answered=answered):
+            return self.read()
+        gone = suspects & self._tracker.dead()
+        self.dead = {**self.dead, **{name: beats[name] for name in gone if name in beats}}
+        return Part((), gone)
 
     def _fetch(self, tokens: list[int]) -> Iterable[Document]:
         with self._database.reading() as connection:
