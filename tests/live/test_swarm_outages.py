@@ -87,7 +87,8 @@ def test_sessions_outlive_the_leader_and_go_on_elsewhere(mortal_ensemble: Deploy
         assert shard.status().live == COUNT
         assert shard.status().failed == ()
         last = [each for each in log.measurements if each.metric == "renewals"][-2:]
-        assert all(each.value >= COUNT * 3 / 6.0 * 0.5 for each in last)
+        # All came back in one moment and ping in step, every 2 s.
+        assert sum(each.value for each in last) >= 2 * COUNT * 3 / 6.0 * 0.5
 
 
 def test_rows_outlive_a_restart_of_the_database_and_their_beats_go_on(

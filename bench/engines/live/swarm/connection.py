@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol, cast
 
 from bench.engines.live.swarm import jute
@@ -38,29 +37,40 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._buffer = bytearray()
+        self._buffer = b""
+        """The beginning of a frame whose end is yet to come."""
         self._transport: asyncio.Transport | None = None
-        self._pending: deque[tuple[float, asyncio.Future[jute.Reply]]] = deque()
+        self._pending: list[tuple[float, asyncio.Future[jute.Reply]]] = []
         self._xid = 0
-        self.accepted: asyncio.Future[jute.Connected] = asyncio.get_running_loop().create_future()
+        self._accepted: asyncio.Future[jute.Connected] | None = None
         self.closed = False
+
+    def accepted(self) -> asyncio.Future[jute.Connected]:
+        """The answer to a connect request that is yet to be written."""
+        self._accepted = asyncio.get_running_loop().create_future()
+        return self._accepted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's derives from nothing
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= 4 and not self.closed:
-            end = 4 + int.from_bytes(self._buffer[:4], "big")
-            if len(self._buffer) < end:
-                return
-            frame = bytes(self._buffer[4:end])
-            del self._buffer[:end]
+        if not self._buffer and jute.is_pong(data):  # nearly all that is ever read
+            self._session.pinged()
+            return
+        data = self._buffer + data
+        while len(data) >= 4 and not self.closed:
+            end = 4 + int.from_bytes(data[:4], "big")
+            if len(data) < end:
+                break
+            frame, data = data[4:end], data[end:]
             self._frame(frame)
+        self._buffer = data
 
     def _frame(self, frame: bytes) -> None:
-        if not self.accepted.done():
-            self.accepted.set_result(jute.connected(frame))
+        if self._accepted is not None:
+            accepted, self._accepted = self._accepted, None
+            if not accepted.done():  # by those who wait no longer
+                accepted.set_result(jute.connected(frame))
             return
         reply = jute.reply(frame)
         if reply.xid == jute.PING_XID:
@@ -68,7 +78,7 @@ class Connection(asyncio.Protocol):
         elif reply.xid == jute.WATCH_XID:
             self._session.watched()
         else:
-            sent, answer = self._pending.popleft()
+            sent, answer = self._pending.pop(0)
             self._session.answered_request(sent, reply)
             if not answer.done():
                 answer.set_result(reply)
@@ -112,6 +122,6 @@ class Connection(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(Gone())
                 answer.exception()  # nobody has to wait for it
-        if not self.accepted.done():
-            self.accepted.set_exception(Gone())
-            self.accepted.exception()
+        if self._accepted is not None and not self._accepted.done():
+            self._accepted.set_exception(Gone())
+            self._accepted.exception()

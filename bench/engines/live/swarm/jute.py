@@ -35,6 +35,8 @@ _STAT = struct.Struct(">qqqqiiiqiiq")
 _INT = struct.Struct(">i")
 
 PING_FRAME = _HEAD.pack(8, PING_XID, PING)
+_PONG = struct.pack(">ii", 16, PING_XID)
+_PONG_BYTES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ def reply(frame: bytes) -> Reply:
     """Decode any answer but the first."""
     xid, zxid, error = _REPLY.unpack_from(frame)
     return Reply(xid, zxid, error, frame[16:])
+
+
+def is_pong(data: bytes) -> bool:
+    """Whether these are the frame of one ping's answer, and nothing else."""
+    return len(data) == _PONG_BYTES and data.startswith(_PONG)
 
 
 @dataclass(frozen=True, slots=True)

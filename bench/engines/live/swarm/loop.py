@@ -91,13 +91,12 @@ class ServiceShard(ABC):
         self._loop.call_later(max(0.0, t - monotonic()), call, *args)
 
     def status(self) -> Status:
-        services = list(self.services.values())
-        return Status(
-            joined=sum(service.joined_once or service.restarted for service in services),
-            live=sum(service.live for service in services),
-            dead=sum(service.over for service in services),
-            failed=tuple(self.station.failures),
-        )
+        joined = live = dead = 0
+        for service in list(self.services.values()):
+            joined += service.joined_once or service.restarted
+            dead += service.over
+            live += service.incarnation is not None and not service.over
+        return Status(joined, live, dead, failed=tuple(self.station.failures))
 
     def drain(self) -> Log:
         return self._call(self._drain())

@@ -10,10 +10,12 @@ import os
 import select
 import time
 from pathlib import Path
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
-from bench.engines.live.provision.spec import Lack
 from bench.errors import MachineError
+
+if TYPE_CHECKING:
+    from bench.engines.live.provision import Lack
 
 _PLACES = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/lib64/faketime", "/usr/local/lib/*")
 _LIBRARY = "libfaketimeMT.so.1"
@@ -24,6 +26,8 @@ def missing() -> list[Lack]:
     """What this machine lacks to set clocks off."""
     if _library() is not None:
         return []
+    from bench.engines.live.provision import Lack  # not at import: no shard needs all of that
+
     why = "a fault sets the clocks of library services off, by libfaketime"
     return [Lack(_LIBRARY, why, "sudo apt-get install faketime")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.engines.live.swarm import jute
 from bench.engines.live.swarm.connection import Connection, Gone
@@ -34,24 +34,28 @@ class ProtocolError(Exception):
     """The server refused a request for a reason that a member can't mend."""
 
 
-class _Session(Service):
-    """A service: one session, one ephemeral node."""
+@dataclass(frozen=True, slots=True)
+class _Ensemble:
+    """What the sessions of a shard share."""
 
-    def __init__(
-        self,
-        station: Station,
-        name: str,
-        path: str,
-        hosts: Sequence[tuple[str, int]],
-        timeout: float,
-        slots: Slots,
-    ) -> None:
+    hosts: tuple[tuple[str, int], ...]
+    timeout: float
+    """That they ask for (s)."""
+    slots: Slots
+
+
+class _Session(Service):
+    """A service: one session, one ephemeral node.
+
+    There are ten thousand of them: beyond 30 attributes the interpreter (3.11) gives each object a
+    dictionary of its own, of 2 kB.
+    """
+
+    def __init__(self, station: Station, name: str, path: str, ensemble: _Ensemble) -> None:
         super().__init__(station, name)
-        self._slots = slots
         self._path = path
-        self._hosts = list(hosts)
-        self._asked_timeout = timeout
-        self._timeout = timeout
+        self._ensemble = ensemble
+        self._timeout = ensemble.timeout
         self._session = 0
         self._password = bytes(16)
         self._last_zxid = 0
@@ -65,8 +69,10 @@ class _Session(Service):
         self._queued = False
         self._patience: float | None = None
         """Until when another may hold the name; from the first time that it was found held."""
-        self._noticed = asyncio.Event()
-        """Set by a watch event, and by the loss of the watch."""
+        self._noticed = False
+        """By a watch event, or by the loss of the watch."""
+        self._awaited: asyncio.Event | None = None
+        """Set when there is something to notice; while somebody waits for it."""
 
     # --- joining
 
@@ -97,7 +103,7 @@ class _Session(Service):
                     self.station.failures.append(f"{self.name}: {error}")
                     await asyncio.sleep(PUT_OFF)
                     continue
-                if not self._noticed.is_set():
+                if not self._noticed:
                     return
         finally:
             self._leave_queue()
@@ -122,7 +128,7 @@ class _Session(Service):
         """Whether the node is ours still, watched from now on."""
         if self.incarnation is None:
             return False
-        self._noticed.clear()
+        self._noticed = False
         reply = await self._ask(connection, jute.EXISTS, jute.look(self._path, watch=True))
         if reply.error == 0 and jute.stat(reply.body).czxid == self.incarnation:
             return True
@@ -134,8 +140,8 @@ class _Session(Service):
     async def _connect(self) -> Connection:
         pause, longest = RETRY_SECONDS
         while True:
-            self.station.random.shuffle(self._hosts)
-            for host, port in self._hosts:
+            hosts = self._ensemble.hosts
+            for host, port in self.station.random.sample(hosts, len(hosts)):
                 await self.thawed()
                 if (connection := await self._attempt(host, port)) is not None:
                     return connection
@@ -149,16 +155,19 @@ class _Session(Service):
         """
         source = self.station.plan.source
         connection = Connection(self)
-        request = jute.connect(self._last_zxid, self._asked_timeout, self._session, self._password)
+        accepted, servers = connection.accepted(), len(self._ensemble.hosts)
+        request = jute.connect(
+            self._last_zxid, self._ensemble.timeout, self._session, self._password
+        )
         try:
-            async with asyncio.timeout(self._timeout / (len(self._hosts) + 1)):
+            async with asyncio.timeout(self._timeout / (servers + 1)):
                 await self.station.loop.create_connection(
                     lambda: connection, host, port, local_addr=(source, 0) if source else None
                 )
             asked = monotonic()
             connection.write(request)
-            async with asyncio.timeout(self._timeout / len(self._hosts)):
-                granted = await connection.accepted
+            async with asyncio.timeout(self._timeout / servers):
+                granted = await accepted
         except (OSError, TimeoutError):
             connection.abort()
             return None
@@ -180,7 +189,7 @@ class _Session(Service):
         self._last_sent = asked
         if self.incarnation is not None:
             self.answered(asked)
-        self._schedule()
+        self._schedule(monotonic())
         return connection
 
     async def _create(self, connection: Connection) -> None:
@@ -218,7 +227,7 @@ class _Session(Service):
         The first life of a process waits no longer than a dead session may last.
         """
         self._leave_queue()
-        self._noticed.clear()
+        self._noticed, self._awaited = False, asyncio.Event()
         reply = await self._ask(connection, jute.GET, jute.look(self._path, watch=True))
         if reply.error == jute.NO_NODE:
             return None
@@ -229,7 +238,7 @@ class _Session(Service):
         left = None if self._patience is None else self._patience - monotonic()
         try:
             async with asyncio.timeout(left):
-                await self._noticed.wait()
+                await self._awaited.wait()
         except TimeoutError:
             raise ProtocolError(f"{self._path} is held by a live other") from None
         return None
@@ -244,7 +253,7 @@ class _Session(Service):
         self._last_zxid = max(self._last_zxid, reply.zxid)
         if self.incarnation is not None:
             self.answered(sent)
-        self._schedule()
+        self._schedule(monotonic())
 
     def pinged(self) -> None:
         """A ping was answered."""
@@ -252,25 +261,30 @@ class _Session(Service):
             if self.incarnation is not None:
                 self.answered(self._ping_sent)
             self._ping_sent = None
-        if self._due is None or self._due - monotonic() < LONGEST_JITTER:
-            self._schedule()  # else another draw would only replace one by its like
+        now = monotonic()
+        if self._due is None or self._due - now < LONGEST_JITTER:
+            self._schedule(now)  # else another draw would only replace one by its like
 
     def watched(self) -> None:
         """The node that we watch has changed: ours, or the one that we wait for."""
-        self._noticed.set()
+        self._notice()
         if self.incarnation is not None:
             self._revive()
-        self._schedule()
+        self._schedule(monotonic())
 
-    def _schedule(self) -> None:
+    def _notice(self) -> None:
+        self._noticed = True
+        if self._awaited is not None:
+            self._awaited.set()
+
+    def _schedule(self, now: float) -> None:
         """As kazoo's loop: after whatever it read or sent, with the jitter drawn anew."""
         if self.over or self.frozen:
             self._due = None
             return
-        now = monotonic()
         jitter = (1 + int(40 * self.station.random.random())) / 100
         deadline = self._last_sent + self._timeout / 3 - jitter
-        self._due = self._slots.add(max(deadline, now + jitter), self._deadline)
+        self._due = self._ensemble.slots.add(max(deadline, now + jitter), self._deadline)
 
     def _deadline(self, due: float) -> None:
         if due != self._due:
@@ -283,9 +297,9 @@ class _Session(Service):
             self.dropped(connection)
             return
         connection.write(jute.PING_FRAME)
-        self._ping_sent = self._last_sent = monotonic()
-        self.sent_renewal(due, self._ping_sent)
-        self._schedule()
+        self._ping_sent = self._last_sent = now = monotonic()
+        self.sent_renewal(due, now)
+        self._schedule(now)
 
     def dropped(self, connection: Connection) -> None:
         """A connection ended: find another, with the same session if it still lives."""
@@ -298,7 +312,7 @@ class _Session(Service):
             return False
         self._connection = None
         self._due = None
-        self._noticed.set()
+        self._notice()
         return True
 
     # --- orders
@@ -356,12 +370,12 @@ class ZooKeeperShard(ServiceShard):
         super().__init__(plan)
 
     async def open(self, station: Station) -> None:
-        self._slots = Slots(station.loop, SLOT * station.random.random())
+        slots = Slots(station.loop, SLOT * station.random.random())
+        self._ensemble = _Ensemble(tuple(self._address.hosts), self._config.session_timeout, slots)
 
     def service(self, station: Station, name: str) -> Service:
         path = paths.member_path(self._address.namespace, station.plan.group, name)
-        timeout = self._config.session_timeout
-        return _Session(station, name, path, self._address.hosts, timeout, self._slots)
+        return _Session(station, name, path, self._ensemble)
 
     async def shut(self) -> None:
         pass
