@@ -11,7 +11,7 @@ from kazoo.client import KazooClient
 from membership import ZooKeeperConfig
 from membership.backends.zookeeper import ZooKeeperMembership
 from membership.backends.zookeeper.paths import group_path, member_path, parse
-from membership.backends.zookeeper.watching import IN_FLIGHT
+from membership.backends.zookeeper.watching import IN_FLIGHT_ALONE
 from membership.testing import take
 
 CHANGES = 100
@@ -76,7 +76,7 @@ def test_a_watch_that_is_closed_costs_nothing_more(zookeeper_url: str) -> None:
 
 
 def test_a_group_larger_than_the_window_of_reads_is_read_whole(zookeeper_url: str) -> None:
-    count = 2 * IN_FLIGHT + 1
+    count = 2 * IN_FLIGHT_ALONE + 1
     hosts = ",".join(f"{host}:{port}" for host, port in parse(zookeeper_url).hosts)
     crowd = KazooClient(hosts)  # quicker than joining one after another
     crowd.start()

@@ -33,8 +33,11 @@ T = TypeVar("T")
 BATCH = 200
 """Members that one request reads, of a server that knows such requests: its answer stays below
 16 MB with the largest metadata, and the request far below the server's limit of 1 MiB."""
-IN_FLIGHT = 2 * BATCH
-"""Members whose reads are sent ahead of the answers, which keeps the server busy."""
+IN_FLIGHT = 2
+"""Requests that are sent ahead of the answers: it keeps the server busy, and what comes in a crowd
+meanwhile goes into one request."""
+IN_FLIGHT_ALONE = 400
+"""The same of a server that reads one member a request."""
 
 _FRESHNESS = {
     Link.SUSPENDED: Freshness.STALE,
@@ -74,6 +77,7 @@ class Follower:
         self._forced: set[str] = set()  # segments of those forced down
         self._wanted: dict[str, None] = {}  # segments to be read, in order
         self._flying: set[str] = set()
+        self._asked = 0  # requests under way that read them
         self._round = 0
         self._listing = False
         self._live = False
@@ -149,6 +153,7 @@ class Follower:
         self._failure = None
         self._wanted.clear()
         self._flying.clear()
+        self._asked = 0
         if self._client.recent:
             self._tell(add_watch(self._path), self._watched)
         self._tell(sync(self._path), _ignore)
@@ -202,7 +207,7 @@ class Follower:
 
     def _read_on(self) -> None:
         recent = self._client.recent
-        while len(self._flying) < IN_FLIGHT:
+        while self._asked < (IN_FLIGHT if recent else IN_FLIGHT_ALONE):
             # what changes while it is being read is read again after that, once
             ready = (one for one in self._wanted if one not in self._flying)
             batch = tuple(islice(ready, BATCH if recent else 1))
@@ -211,6 +216,7 @@ class Follower:
             for segment in batch:
                 del self._wanted[segment]
             self._flying.update(batch)
+            self._asked += 1
             paths = [f"{self._path}/{segment}" for segment in batch]
             if len(batch) > 1:
                 self._tell(get_all(paths), partial(self._read, batch))
@@ -224,6 +230,7 @@ class Follower:
 
     def _read(self, batch: tuple[str, ...], outcome: Sequence[Node | None] | Exception) -> None:
         self._flying.difference_update(batch)
+        self._asked -= 1
         if isinstance(outcome, Exception):
             self._fail(outcome)
             return
