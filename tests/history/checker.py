@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -147,7 +147,7 @@ def self_fencing(history: History) -> list[str]:
     wrong = []
     for belief in history.beliefs:
         times = renewed[belief.name]
-        last = bisect_left(times, belief.t)
+        last = bisect_right(times, belief.until)  # what was answered during the sample counts
         since = times[last - 1] if last else float("-inf")
         wrong += [
             f"{belief.name} ({belief.token}) took itself for a member at {belief.t:.3f}, "

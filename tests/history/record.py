@@ -58,9 +58,10 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """A member took itself for one: sampled at ``t``, without asking anybody."""
+    """A member took itself for one, without asking anybody: sampled between ``t`` and ``until``."""
 
     t: float
+    until: float
     name: str
     token: int
 

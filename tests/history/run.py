@@ -165,7 +165,9 @@ def _history(
                             )
                         )
                     case "believes":
-                        beliefs.append(Belief(report["t"], member.name, report["token"]))
+                        beliefs.append(
+                            Belief(report["t"], report["until"], member.name, report["token"])
+                        )
                     case "renewed":
                         renewals.append(Renewal(report["t"], member.name, report["until"]))
                     case "wrote":

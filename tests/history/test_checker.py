@@ -36,7 +36,7 @@ GOOD = History(
         Sight(9.1, "o", "joined", "a", 3, 0),
         Sight(10.1, "o", "left", "b", 2, 0),
     ),
-    beliefs=(Belief(3.9, "a", 1), Belief(9.5, "a", 3)),
+    beliefs=(Belief(3.9, 3.9, "a", 1), Belief(9.5, 9.5, "a", 3)),
     renewals=(Renewal(3.5, "a", 3.6), Renewal(9.2, "a", 9.3)),
     tenures=(
         Tenure("one", 0, 1, "a", 1.5, 5.0),
@@ -130,7 +130,7 @@ def test_joins_at_the_same_time_may_get_their_tokens_in_any_order() -> None:
 
 
 def test_a_member_that_trusts_itself_when_others_gave_it_up_is_found() -> None:
-    bad = replace(GOOD, beliefs=(*GOOD.beliefs, Belief(6.1, "a", 1)))
+    bad = replace(GOOD, beliefs=(*GOOD.beliefs, Belief(6.1, 6.1, "a", 1)))
     assert checker.self_fencing(bad)
     renewed = replace(bad, renewals=(*bad.renewals, Renewal(5.7, "a", 6.05)))
     assert checker.self_fencing(renewed) == []
@@ -138,9 +138,19 @@ def test_a_member_that_trusts_itself_when_others_gave_it_up_is_found() -> None:
     assert checker.self_fencing(before)
 
 
+def test_a_renewal_that_was_answered_during_a_sample_counts_for_it() -> None:
+    for until, right in ((6.11, False), (6.13, True)):
+        history = History(
+            sights=(Sight(6.0, "o", "left", "a", 1, 0),),
+            beliefs=(Belief(6.1, until, "a", 1),),
+            renewals=(Renewal(5.7, "a", 6.12),),
+        )
+        assert (checker.self_fencing(history) == []) is right
+
+
 def test_a_verdict_counts_from_when_it_was_asked_for() -> None:
     """Whose renewal was answered after the read was sent may be a member when it is told."""
-    belief = Belief(6.1, "a", 1)
+    belief = Belief(6.1, 6.1, "a", 1)
     for answered, right in ((5.7, False), (5.9, True)):
         history = History(
             sights=(Sight(6.0, "o", "left", "a", 1, 0, asked=5.8),),

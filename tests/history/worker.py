@@ -190,8 +190,9 @@ class Worker:
                 told = now
                 token = registration.token
                 believes = registration.is_member and registration.token == token
-                if believes and time.monotonic() - now < _PROMPT:
-                    self._emit({"what": "believes", "t": now, "token": token})
+                until = time.monotonic()
+                if believes and until - now < _PROMPT:
+                    self._emit({"what": "believes", "t": now, "until": until, "token": token})
             for election, candidacy in self._candidacies.copy().items():
                 self._look(election, candidacy, extended)
 
