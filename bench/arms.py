@@ -17,7 +17,7 @@ from bench.engines import sim
 from bench.engines.live.engine import execute
 from bench.engines.live.provision import kind_of
 from bench.engines.sim.engine import described
-from bench.errors import MachineError
+from bench.errors import InvalidRun, MachineError
 from bench.plan import Run
 from bench.progress import Listener
 from bench.result import Record
@@ -56,8 +56,16 @@ class Live:
             raise MachineError(f"this machine is not up to {runs[0].scenario.name}:\n{told}")
 
     def execute(self, runs: Sequence[Run], keep: Keep, listen: Listener) -> None:
+        """Where the machine is up to one run and not to another, as along a sweep, the others are
+        carried out all the same. Raises: the first InvalidRun, after the last run."""
+        invalid: list[InvalidRun] = []
         for run in runs:
-            execute(run, where=self._where(run), keep=keep, listen=listen)
+            try:
+                execute(run, where=self._where(run), keep=keep, listen=listen)
+            except InvalidRun as error:
+                invalid.append(error)
+        if invalid:
+            raise invalid[0]
 
     def described(self) -> Mapping[str, Any]:
         return {"servers": self.servers}
@@ -90,18 +98,27 @@ class Simulated:
 
     def described(self) -> Mapping[str, Any]:
         where = None if self.path is None else str(self.path)
-        return {"calibration": {"path": where, **described(self.calibration)}}
+        digest = self.calibration.digest
+        return {"calibration": {"path": where, "digest": digest, **described(self.calibration)}}
 
 
 def arm_of(result: Loaded) -> Arm:
     """The one that the result was begun with.
 
-    Raises: ResultError where its servers were given with a password, which no result holds.
+    Raises: ResultError where its servers were given with a password, which no result holds, and
+    where the calibration that it rests on has changed since.
     """
     manifest = result.manifest
     if manifest.get("engine") == Simulated.name:
-        path = manifest.get("calibration", {}).get("path")
-        return Simulated.calibrated(None if path is None else Path(path))
+        rests_on = manifest.get("calibration", {})
+        path = rests_on.get("path")
+        arm = Simulated.calibrated(None if path is None else Path(path))
+        if rests_on.get("digest") != arm.calibration.digest:
+            raise ResultError(
+                f"{result.path}: its calibration, {path or 'the stated one'}, has changed since: "
+                "runs on both can't be judged together; restore it, or run the scenario again"
+            )
+        return arm
     servers = [str(each) for each in manifest.get("servers", ["auto"])]
     if any("***" in each for each in servers):
         raise ResultError(

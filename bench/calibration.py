@@ -7,6 +7,7 @@ whoever simulates it is told so.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -74,6 +75,8 @@ class SqlCosts:
     """One exchange with an idle server, its work apart."""
     commit: float
     """One flush of the log, which all commits that wait for it share."""
+    flush_cpu: float
+    """CPU of such a flush: a server that is asked more often shares more of them."""
     nova: BeatCosts
     tuned: BeatCosts
     join: float
@@ -129,6 +132,10 @@ class ZooKeeperCosts:
     """CPU of one server."""
     idle_cores: float
     """Of one server."""
+    warmup_cpu: float
+    """CPU seconds that a new server takes besides, until all that it does often is compiled."""
+    warmup: float
+    """In which all but a third of them are taken."""
     read_member: float
     """What each member adds when an observer reads the group anew."""
     rss_bytes: float
@@ -161,6 +168,11 @@ class Calibration:
     def dump(self) -> str:
         """As the file has it."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """Tells it from any other."""
+        return hashlib.sha256(self.dump().encode()).hexdigest()[:16]
 
     def warnings(self, machine: Machine | None = None) -> tuple[str, ...]:
         """What in it doesn't fit this machine (or the given one)."""
@@ -275,6 +287,7 @@ STATED = Calibration(
         cores=2.0,
         round_trip=100e-6,
         commit=1.0e-3,
+        flush_cpu=0.5e-3,
         nova=BeatCosts(
             exchanges=4, client_cpu=115e-6, server_cpu=150e-6, wal_bytes=200.0, network_bytes=1500.0
         ),
@@ -284,13 +297,13 @@ STATED = Calibration(
         join=1.0e-3,
         join_latency=4e-3,
         read=1.0e-3,
-        read_row=1.5e-6,
+        read_row=12e-6,
         read_row_cpu=0.7e-6,
         start=1.0,
         recovery=1.5,
         idle_cores=0.005,
-        rss_bytes=60e6,
-        rss_connection_bytes=5e6,
+        rss_bytes=45e6,
+        rss_connection_bytes=1.7e6,
     ),
     zookeeper=ZooKeeperCosts(
         round_trip=0.6e-3,
@@ -310,6 +323,8 @@ STATED = Calibration(
         ping_cpu=90e-6,
         write_cpu=200e-6,
         idle_cores=0.01,
+        warmup_cpu=4.0,
+        warmup=20.0,
         read_member=8e-6,
         rss_bytes=250e6,
         rss_session_bytes=30e3,

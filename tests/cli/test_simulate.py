@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from bench.arms import Simulated
 from bench.calibration import STATED
 from bench.cli import main
+from bench.progress import Moment
+from bench.run import run
+from bench.scenario import Scenario, find
+from bench.scenario import load as load_scenario
 from bench.store import load
 
 SMALL = ("--set", "services.count=100", "--set", "services.library=5")
@@ -74,3 +80,50 @@ def test_real_servers_take_no_calibration(tmp_path: Path) -> None:
     ran = CliRunner().invoke(main, command, prog_name="heartbench")
     assert ran.exit_code == 2
     assert "--engine sim" in ran.stderr
+
+
+def test_what_was_interrupted_is_completed_to_what_it_would_have_been(tmp_path: Path) -> None:
+    calibration = tmp_path / "mine.json"
+    calibration.write_text(STATED.dump())
+    arm = Simulated.calibrated(calibration)
+    scenario = find_and_load("quickstart", ("services.count=40", "services.library=2", "repeat=2"))
+    whole = run(scenario, arm=arm, out=tmp_path / "whole")
+    left = interrupted(scenario, arm, tmp_path / "half")
+    resumed = CliRunner().invoke(main, ["run", "--resume", str(left), "--json"])
+    assert resumed.exit_code == 0, resumed.output
+    one, other = load(whole.path), load(left)
+    assert other.finished
+    assert other.summary["backends"] == one.summary["backends"]
+    pd.testing.assert_frame_equal(other.events, one.events)
+    pd.testing.assert_frame_equal(other.metrics, one.metrics)
+
+
+def test_runs_of_two_calibrations_are_not_judged_together(tmp_path: Path) -> None:
+    calibration = tmp_path / "mine.json"
+    calibration.write_text(STATED.dump())
+    scenario = find_and_load("quickstart", ("services.count=20", "services.library=1", "repeat=2"))
+    left = interrupted(scenario, Simulated.calibrated(calibration), tmp_path / "half")
+    quicker = replace(STATED.sql, commit=STATED.sql.commit / 2)
+    calibration.write_text(replace(STATED, sql=quicker).dump())
+    resumed = CliRunner().invoke(main, ["run", "--resume", str(left)])
+    assert resumed.exit_code == 2
+    assert "has changed since" in resumed.stderr
+    assert not load(left).finished
+
+
+def interrupted(scenario: Scenario, arm: Simulated, out: Path) -> Path:
+    """A simulated result that was broken off after its first run."""
+
+    def listen(moment: Moment) -> None:
+        if moment.repeat == 0 and moment.phase == "simulated" and load(out).manifest["runs"]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scenario, arm=arm, out=out, listen=listen)
+    left = load(out)
+    assert (len(left.manifest["runs"]), left.finished) == (1, False)
+    return left.path
+
+
+def find_and_load(name: str, overrides: tuple[str, ...]) -> Scenario:
+    return load_scenario(find(name), overrides)

@@ -133,3 +133,12 @@ backends:
         "services.library",
         "audit.harness_cpu",
     ]
+
+
+def test_an_ensemble_past_its_processors_answers_later_and_later() -> None:
+    """So its run isn't valid, whatever else it looks like."""
+    text = SIZE.replace("ramp: 1000/s", "ramp: 50000/s")
+    for count, late in ((10_000, False), (200_000, True)):
+        metrics = record(planned(text.format(count=count))[1]).metrics
+        lateness = metrics.loc[metrics["metric"] == "lateness", "value"]
+        assert bool(lateness.iloc[-1] > 0.05) is late

@@ -62,7 +62,7 @@ def test_a_simulation_is_a_prediction_whatever_the_order(tmp_path: Path) -> None
         assert detection.ks == 1.0
         assert [error.figure for error in detection.errors] == ["mean", "p50", "p90", "p99"]
         (mistakes,) = found.prediction.mistakes
-        assert (mistakes.live, mistakes.sim, mistakes.agree) == (0, 0, True)
+        assert (mistakes.live, mistakes.sim, mistakes.ok) == (0, 0, True)
     assert "prediction error of detection: 10.0%" in text(found)
 
 

@@ -1,6 +1,6 @@
 """Runs in a model of the servers, for sizes that no test machine holds."""
 
-from bench.engines.sim.engine import execute, simulated
-from bench.engines.sim.sweep import execute_all
+from bench.engines.sim.engine import simulated
+from bench.engines.sim.sweep import execute_all, on_all_cores
 
-__all__ = ["execute", "execute_all", "simulated"]
+__all__ = ["execute_all", "on_all_cores", "simulated"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from bench.calibration import Calibration
@@ -10,23 +9,7 @@ from bench.engines.sim.outcome import Outcome
 from bench.engines.sim.sql.run import simulate as simulate_sql
 from bench.engines.sim.zookeeper.run import simulate as simulate_zookeeper
 from bench.plan import Run
-from bench.progress import Listener, Moment
 from bench.result import Record
-
-
-def execute(
-    run: Run, *, calibration: Calibration, keep: Callable[[Record], None], listen: Listener
-) -> None:
-    """Simulate one run and hand its record to ``keep``.
-
-    The record's environment says where it comes from: ``where`` is ``simulated``, ``calibration``
-    what it rests on, ``extrapolated`` what lies beyond what was measured, and ``only_live`` what
-    the scenario asks for that no simulation has.
-    """
-    listen(Moment(run.backend_name, run.repeat, "simulation"))
-    keep(simulated(run, calibration))
-    count = run.scenario.services.count
-    listen(Moment(run.backend_name, run.repeat, "simulated", joined=count, live=count))
 
 
 def simulated(run: Run, calibration: Calibration, *, plain: bool = False) -> Record:

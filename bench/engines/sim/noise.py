@@ -7,6 +7,8 @@ with a million others: the numbers are the same, whatever the order and the numb
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +47,12 @@ class Noise:
         numbers = np.arange(first, first + count, dtype=np.uint64) * np.uint64(_BY_NUMBER)
         return self._mixed(numbers + np.uint64(service * _BY_SERVICE & _MASK))
 
+    def table(self, services: int, first: int, count: int) -> Floats:
+        """Those of that many services, a row each, of ``count`` numbers from ``first`` on."""
+        rows = np.arange(services, dtype=np.uint64) * np.uint64(_BY_SERVICE)
+        numbers = np.arange(first, first + count, dtype=np.uint64) * np.uint64(_BY_NUMBER)
+        return self._mixed(rows[:, None] + numbers)
+
     def _mixed(self, word: Words) -> Floats:
         """The finalizer of SplitMix64, as in `at`."""
         word += np.uint64(self._key)
@@ -54,6 +62,28 @@ class Noise:
         word *= np.uint64(0x94D049BB133111EB)
         word ^= word >> np.uint64(31)
         return (word >> np.uint64(11)).astype(np.float64) * _UNIT
+
+
+class Ahead:
+    """Random numbers for services that go on at about the same pace, one by one: `COUNT` numbers of
+    all are looked up when the first service comes to them."""
+
+    COUNT = 16
+    _KEPT = 4
+
+    def __init__(self, noise: Noise, services: int, become: Callable[[Floats], Floats]) -> None:
+        """``become``: what the random numbers are turned into."""
+        self._noise, self._services, self._become = noise, services, become
+        self._tables: dict[int, list[list[float]]] = {}
+
+    def of(self, service: int, first: int) -> list[float]:
+        """What the next `COUNT` numbers of this service become, from ``first`` on."""
+        if (table := self._tables.get(first)) is None:
+            draws = self._noise.table(self._services, first, self.COUNT)
+            table = self._tables[first] = self._become(draws).tolist()
+            if len(self._tables) > self._KEPT:
+                del self._tables[next(iter(self._tables))]
+        return table[service]
 
 
 def _words(numbers: NDArray[np.integer] | int) -> Words:

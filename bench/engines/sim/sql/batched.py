@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.engines.sim.ledger import Numbers
+from bench.engines.sim.sql.queue import Served
 from bench.engines.sim.sql.services import BACKOFF, FATAL, SqlServices
 from bench.plan import Floats
 
@@ -48,10 +49,6 @@ class _Strays:
         )
 
 
-def _in_order(services: Numbers, due: Floats) -> Numbers:
-    return services[np.argsort(due[services], kind="stable")]
-
-
 @dataclass
 class BatchedSqlServices(SqlServices):
     """All services in arrays."""
@@ -67,9 +64,13 @@ class BatchedSqlServices(SqlServices):
         self._goes_out = np.full(count, np.inf)
         """When the last beat of each that went out of turn did so."""
         self._last = (np.full((2, count), np.nan), np.full((2, count), np.nan))
-        """The last two beats of each that were answered: when sent, and when answered."""
+        """The last two beats of each troubled one that were answered: when sent, when answered."""
         self._troubled = np.zeros(count, dtype=np.bool_)
+        """Who is hit at some time."""
         self._troubled[list(self.spells)] = True
+        self._order = np.arange(count)
+        """All of them, in the order of the last window's places. The next one's is that, turned:
+        half sorted, which is what makes sorting it cheap."""
         self._numbers = np.zeros(count, dtype=np.int64)
         self._watch()
         restarts = self.restarts()
@@ -123,16 +124,17 @@ class BatchedSqlServices(SqlServices):
     def _serve_window(self, start: float, stop: float) -> None:
         base = self._base
         due = base + np.maximum(np.ceil((start - base) / self.interval), 0.0) * self.interval
+        self._order = self._order[np.argsort(due[self._order], kind="stable")]
         in_turn = (due < stop) & (due < self.stops)
         waiting = in_turn & (self._busy == np.inf) & (self._goes_out < due)
         in_turn &= self._busy < due
         silent = self._silent(due, in_turn | waiting, start)
         self._put_off(np.flatnonzero(silent & in_turn), due)
-        ready = _in_order(np.flatnonzero(in_turn & ~silent), due)
+        ready = self._in_order(in_turn & ~silent)
 
         # Those who wait for a beat out of turn to end, in the order of due: one after another, as
         # long as more such beats are to come.
-        undecided = _in_order(np.flatnonzero(waiting), due)
+        undecided = self._in_order(waiting)
         last = float(self._goes_out[undecided].max(initial=-np.inf))
         close = int(np.searchsorted(due[undecided], last, side="right"))
         late: list[int] = []
@@ -158,6 +160,10 @@ class BatchedSqlServices(SqlServices):
             self._put_off(rest[silent[rest]], due)
             late = rest[~silent[rest]].tolist()
         self._serve(np.concatenate([ready[place:], late]), due, stop)
+
+    def _in_order(self, which: Flags) -> Numbers:
+        """These, in the order of the present window's places."""
+        return self._order[which[self._order]]
 
     def _silent(self, due: Floats, asked: Flags, start: float) -> Flags:
         """Which of those can't send what is due now."""
@@ -207,8 +213,7 @@ class BatchedSqlServices(SqlServices):
         """Serve the beats of these, and those out of turn until ``stop``."""
         services = in_turn.astype(np.int64)
         at = due = dues[services]
-        strays = self._due_strays(stop)
-        if strays is not None:
+        if (strays := self._due_strays(stop)) is not None:
             at = np.concatenate([at, strays.at])
             services = np.concatenate([services, strays.services])
             due = np.concatenate([due, strays.due])
@@ -220,36 +225,54 @@ class BatchedSqlServices(SqlServices):
         served = self.queue.serve_all(at, self.noise.of(services, numbers))
         self._numbers[services] = numbers + 1
         visible, answered = served.visible, served.end
-        bad = np.flatnonzero((self._bad_from[services] <= at) & (at < self._bad_to[services]))
-        for place in bad.tolist():
-            more, still_more = self.delayed(
-                int(services[place]), int(numbers[place]), float(at[place])
-            )
-            visible[place] += more
-            answered[place] += still_more
         broken, mended = self.next_break(float(at[0]))
-        severed = self.severed[services]
-        counts = (visible <= broken) & ((visible <= severed) | (at > severed))
-        self.rows.beat_all(services[counts], visible[counts], served.turn[counts])
-        last = len(self.beats_by_second) - 1
-        seconds = np.minimum(visible[counts], last).astype(np.int64)
-        self.beats_by_second += np.bincount(seconds, minlength=last + 1)
+        hit = np.flatnonzero(self._troubled[services])
+        given_up = self._delay(hit, services, at, served)
+        counts = (visible <= broken) & (visible < np.inf)
+        severed = self.severed[services[hit]]
+        counts[hit] &= (visible[hit] <= severed) | (at[hit] > severed)
+        counted = slice(None) if counts.all() else counts
+        self._keep(services[counted], visible[counted], served.turn[counted])
         punctual = (services % self.punctual == 0) & (at == due)
         late_by = served.sent[punctual] - due[punctual]
         self.lateness += zip(due[punctual].tolist(), late_by.tolist(), strict=True)
-        kept = (self._from[services] <= at) & (at <= self._to[services])
-        self._remember(services[kept], served.sent[kept], answered[kept], broken)
         self._busy[services] = answered
-        good = answered <= broken
-        for times, latest in zip(self._last, (served.sent, answered), strict=True):
-            times[0, services[good]] = times[1, services[good]]
-            times[1, services[good]] = latest[good]
-        if (failed := answered > broken).any():
+        self._remember(services[hit], at[hit], served.sent[hit], answered[hit], broken)
+        if (failed := np.minimum(answered, given_up) > broken).any():
             again = [self.retry(service, broken, mended) for service in services[failed].tolist()]
             self._stray(services[failed], np.array(again), due[failed])
+        if (failed := ~failed & (given_up < np.inf)).any():
+            self._stray(services[failed], given_up[failed] + BACKOFF.first, due[failed])
 
-    def _remember(self, services: Numbers, sent: Floats, answered: Floats, broken: float) -> None:
-        each = zip(services.tolist(), sent.tolist(), answered.tolist(), strict=True)
+    def _delay(self, hit: Numbers, services: Numbers, at: Floats, served: Served) -> Floats:
+        """Those at these places whose links are bad are committed and answered later; when each
+        is given up, if it is."""
+        given_up = np.full(len(services), np.inf)
+        own, sent = services[hit], at[hit]
+        bad = hit[(self._bad_from[own] <= sent) & (sent < self._bad_to[own])]
+        for place in bad.tolist():
+            begun = float(at[place])
+            if (sent_on := self.delayed(int(services[place]), begun)) is not None:
+                served.visible[place] += sent_on.visible - begun
+                served.end[place] += sent_on.answered - begun
+                given_up[place] = sent_on.given_up
+        return given_up
+
+    def _keep(self, services: Numbers, visible: Floats, stamp: Floats) -> None:
+        """These beats were committed."""
+        self.rows.beat_all(services, visible, stamp)
+        last = len(self.beats_by_second) - 1
+        seconds = np.minimum(visible, last).astype(np.int64)
+        self.beats_by_second += np.bincount(seconds, minlength=last + 1)
+
+    def _remember(
+        self, services: Numbers, at: Floats, sent: Floats, answered: Floats, broken: float
+    ) -> None:
+        """What the ground truth may need of those that are hit at some time."""
+        kept = (self._from[services] <= at) & (at <= self._to[services])
+        each = zip(
+            services[kept].tolist(), sent[kept].tolist(), answered[kept].tolist(), strict=True
+        )
         for service, begun, ended in each:
             trail = self.trails.setdefault(service, [])
             if not trail:
@@ -257,3 +280,7 @@ class BatchedSqlServices(SqlServices):
                 trail += [beat for beat in before if beat[1] == beat[1]]
             if ended <= broken:
                 trail.append((begun, ended))
+        good = answered <= broken
+        for times, latest in zip(self._last, (sent, answered), strict=True):
+            times[0, services[good]] = times[1, services[good]]
+            times[1, services[good]] = latest[good]

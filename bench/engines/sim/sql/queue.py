@@ -4,7 +4,7 @@ A beat waits for a connection and holds it until it is answered, so the client's
 count: with every connection lent, the next beat goes out late. On the way it waits for its turn at
 the one station that limits the whole (the processors that server and clients share), and, where
 commits are synchronous, for the flush that makes it durable. One flush serves all that have come
-by its beginning; whoever comes later waits for the next.
+by its beginning; whoever comes later waits for the next. It takes the processors for a while too.
 
 All three serve in the order of arrival, so beats end in the order in which they began, and the
 connection that the n-th beat gets is the one of the beat before it by the size of the pool.
@@ -46,7 +46,10 @@ class Queue:
         self._way = beat.exchanges * costs.round_trip / 2
         self._busy = max(beat.client_cpu, (beat.client_cpu + beat.server_cpu) / costs.cores)
         self._flush = costs.commit if durable else 0.0
+        self._flush_busy = costs.flush_cpu / costs.cores if durable else 0.0
         self._connections = connections
+        self.flushes = 0
+        """How many flushes of the log have begun, of all servers so far."""
         self.reset()
 
     def reset(self, now: float = -math.inf) -> None:
@@ -73,9 +76,13 @@ class Queue:
         if self._flush:
             if done > self._flushed:
                 self._flushing, self._flushed = done, done + self._flush
+                self._free += self._flush_busy
+                self.flushes += 1
             elif done > self._flushing:
                 self._flushing = self._flushed
                 self._flushed += self._flush
+                self._free += self._flush_busy
+                self.flushes += 1
             done = self._flushed
         end = ends[place] = done + self._way
         self._place = place + 1 if place + 1 < self._connections else 0
@@ -118,7 +125,8 @@ class Queue:
         """Serve as many of a part as wait for the station at most; how many these are."""
         coming = at[part]
         busy = self._busy * (0.5 + noise[part])
-        before = np.cumsum(busy) - busy
+        taken = busy + self._flush_busy
+        before = np.cumsum(taken) - taken
         arrived = coming + self._way - before
         turn = np.maximum(np.maximum.accumulate(arrived), self._free) + before
         done = turn + busy
@@ -137,7 +145,9 @@ class Queue:
         served.turn[place] = turn[:calm]
         served.visible[place] = visible[:calm]
         served.end[place] = end[:calm]
-        self._free = float(done[calm - 1])
-        self._flushing, self._flushed = self._free, float(visible[calm - 1])
+        self._free = float(done[calm - 1]) + self._flush_busy
+        self._flushing, self._flushed = float(done[calm - 1]), float(visible[calm - 1])
         self._ends, self._place = lent[calm : calm + size].tolist(), 0
+        if self._flush:
+            self.flushes += calm
         return calm

@@ -92,9 +92,11 @@ class Rows:
         self._turn(service, Version(t, GONE, t))
         self._close(service)
 
-    def catch_up(self, service: int, visible: float, stamp: float) -> None:
-        """It has beaten in time until this one."""
-        self.visible[service], self.stamp[service] = visible, stamp
+    def catch_up(
+        self, services: NDArray[np.int64] | int, visible: Floats | float, stamp: Floats | float
+    ) -> None:
+        """They have beaten in time until this beat of each."""
+        self.visible[services], self.stamp[services] = visible, stamp
 
     def beat(self, service: int, visible: float, stamp: float) -> None:
         """One beat."""

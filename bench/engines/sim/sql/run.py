@@ -20,6 +20,8 @@ from bench.result import Parameters
 
 SPARE = 3
 """Connections of each observer."""
+OWN = 2
+"""Connections of a service that is the library in a process of its own."""
 
 
 def simulate(run: Run, calibration: Calibration, *, plain: bool) -> Outcome:
@@ -77,12 +79,15 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
         (by_second([(t, 1.0) for t, _ in reader.rows_read], services.end) for reader in readers),
         np.zeros(len(beats)),
     )
+    flushes = beats * (services.queue.flushes / max(float(beats.sum()), 1.0))
     cpu = costs.idle_cores + beats * beat.server_cpu + rows * costs.read_row_cpu
-    connections = services.backend.connections + SPARE * len(readers)
+    cpu += flushes * costs.flush_cpu
+    connections = services.backend.connections + SPARE * len(readers) + OWN * int(run.library.sum())
     meters.rate(SERVER, "cpu_seconds", cpu, "s")
     meters.rate(SERVER, "transactions", beats + reads, "transactions")
     meters.rate(SERVER, "statements", beats * beat.exchanges + reads, "statements")
     meters.rate(SERVER, "updates", beats, "rows")
+    meters.rate(SERVER, "wal_syncs", flushes, "fsyncs")
     meters.rate(SERVER, "wal_bytes", beats * beat.wal_bytes, "bytes")
     meters.gauge(
         SERVER, "rss_bytes", costs.rss_bytes + connections * costs.rss_connection_bytes, "bytes"

@@ -10,27 +10,21 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 
 import numpy as np
 
 from bench.calibration import SqlCosts
-from bench.engines.sim.course import (
-    LEAD,
-    RETRANSMISSION,
-    Spell,
-    Strike,
-    after_losses,
-    losses,
-    reached,
-    spells,
-    strikes,
-)
+from bench.engines.sim.course import LEAD, Spell, Strike, spells, strikes
 from bench.engines.sim.ledger import Ledger
 from bench.engines.sim.noise import Noise
 from bench.engines.sim.outages import Backoff, Outage
+from bench.engines.sim.path import Path
+from bench.engines.sim.sql.lines import CONNECT, Lines, Sent
 from bench.engines.sim.sql.queue import Queue
 from bench.engines.sim.sql.rows import Rows, Skew
+from bench.engines.sim.tcp import PROBE, reached
 from bench.plan import Floats, OnLinks, OnServices, Run
 from bench.result import Kind
 from bench.scenario import SqlBackend
@@ -40,8 +34,6 @@ FIRST_BEAT = 5.0
 BACKOFF = Backoff(0.1, 1.0)
 NOTICED = 1e-3
 """The longest until a client knows of its broken connection, in s."""
-CONNECT = 5.0
-"""How long one attempt to connect may take, in s."""
 SERVER = "pg"
 PUNCTUAL = 100
 """Of so many services each beat's lateness is kept."""
@@ -77,6 +69,10 @@ class SqlServices(ABC):
     trails: dict[int, Trail] = field(default_factory=dict)
     first_tokens: dict[int, int] = field(default_factory=dict)
     """Of those who have joined again."""
+    _lines: dict[int, Lines] = field(default_factory=dict)
+    """Of racks with bad links."""
+    _packets: dict[int, int] = field(default_factory=dict)
+    """How many random numbers each has drawn for its packets."""
 
     def __post_init__(self) -> None:
         run, backend = self.run, self.run.backend
@@ -223,39 +219,29 @@ class SqlServices(ABC):
             return spell.end
         if spell.kind == "cut":
             # Its connection fell silent with the first packet that it sent into the cut.
-            silent = spell.start + RETRANSMISSION * self._own.at(service, 1)
+            silent = spell.start + PROBE * self._own.at(service, 1)
             patience = self.backend.timeout
             again = reached(silent, spell.end, patience=patience, attempt=CONNECT, pause=1.0)
             return max(t, again)
         return t
 
-    def delayed(self, service: int, number: int, at: float) -> tuple[float, float]:
-        """By how much a beat of that number is committed, and answered, later for its links."""
+    def delayed(self, service: int, at: float) -> Sent | None:
+        """What becomes of a beat then for its bad links, the server's work apart; None where its
+        links are good."""
         for spell in self.spells.get(service, ()):
             if isinstance(spell.fault, OnLinks) and spell.start <= at < spell.end:
-                return self._on_the_way(spell.fault, service, number)
-        return 0.0, 0.0
+                rack = int(self.run.rack[service])
+                if (lines := self._lines.get(rack)) is None:
+                    lines = self._lines[rack] = Lines(
+                        self.backend.connections, self.exchanges, self.backend.timeout
+                    )
+                return lines.beat(at, Path(spell, partial(self._draw, service)))
+        return None
 
-    def _on_the_way(self, link: OnLinks, service: int, number: int) -> tuple[float, float]:
-        there, back = (
-            [
-                self._packet(link, service, (number * 2 + way) * self.exchanges + exchange)
-                if link.direction in (direction, "both")
-                else 0.0
-                for exchange in range(self.exchanges)
-            ]
-            for way, direction in enumerate(("out", "in"))
-        )
-        return sum(there) + sum(back[:-1]), sum(there) + sum(back)
-
-    def _packet(self, link: OnLinks, service: int, number: int) -> float:
-        """How much longer one packet takes: sent again and again, until it comes through."""
-        u = self._losses.at(service, number)
-        if link.kind == "delay":
-            return max(0.0, link.delay + link.jitter * (2 * u - 1))
-        if link.kind == "loss":
-            return after_losses(losses(u, link.rate))
-        return 0.0
+    def _draw(self, service: int) -> float:
+        """The next random number of what happens to its packets."""
+        number = self._packets[service] = self._packets.get(service, 0) + 1
+        return self._losses.at(service, number)
 
     # --- the two speeds
 

@@ -8,21 +8,18 @@ can be followed ping by ping, or looked at when it is hit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
+from bench.engines.sim.calendar import Calendar, Instants, Sleeper
 from bench.engines.sim.ledger import Numbers
-from bench.engines.sim.noise import Noise
+from bench.engines.sim.noise import Ahead, Noise
 from bench.plan import Floats
 
 STEP, STEPS = 0.01, 40
 """What a ping goes out early by: 1 to so many steps."""
-AHEAD = 64
 STRETCH = 1 << 24
 """More pings than a service ever sends between two reconnections."""
 
@@ -63,7 +60,9 @@ class Pings(ABC):
 
     def periods(self, service: int, stretch: int, first: int, count: int) -> Floats:
         """From one ping to the next, from the ``first`` of a stretch on."""
-        draws = self.noise.run(service, stretch * STRETCH + first, count)
+        return self._periods(self.noise.run(service, stretch * STRETCH + first, count))
+
+    def _periods(self, draws: Floats) -> Floats:
         early = (1 + np.floor(STEPS * draws)) * STEP
         return np.maximum(self.timeout / 3 - early, early)
 
@@ -127,12 +126,13 @@ class BatchedPings(Pings):
 class PlainPings(Pings):
     """Each session a process that pings."""
 
-    environment: simpy.Environment = field(default_factory=simpy.Environment)
+    environment: Calendar = field(default_factory=Calendar)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._sent = [(-np.inf, -np.inf, 0)] * self.count
         """Of each, its last ping or request, the one before, and how many pings these make."""
+        self._ahead = Ahead(self.noise, self.count, self._periods)
         self._current = [0] * self.count
         """As `stretch`, which is slow to look at one by one."""
 
@@ -141,26 +141,22 @@ class PlainPings(Pings):
         self.base[service] = base
         self._sent[service] = (base, -np.inf, 0)
         stretch = self._current[service] = int(self.stretch[service])
-        self.environment.process(self._ping(service, stretch, base))
+        Sleeper(self.environment, self._ping(service, stretch, base))
 
     def begin_all(self, services: Numbers, bases: Floats) -> None:
         for service, base in zip(services.tolist(), bases.tolist(), strict=True):
             self.begin(service, base)
 
-    def _ping(self, service: int, stretch: int, base: float) -> Generator[simpy.Event, Any, None]:
-        timeout, sent, current = self.environment.timeout, self._sent, self._current
-        # It may have begun before now, and what follows goes by how long to wait.
-        waits = base - self.environment.now
-        number, at = 0, base
+    def _ping(self, service: int, stretch: int, at: float) -> Instants:
+        sent, current, number, before = self._sent, self._current, 0, at
         while True:
-            for period in self.periods(service, stretch, number, AHEAD).tolist():
-                yield timeout(period + waits)
+            for period in self._ahead.of(service, stretch * STRETCH + number):
+                yield (at := at + period)
                 if current[service] != stretch:
                     return
-                waits = 0.0
                 number += 1
-                before, at = at, at + period
                 sent[service] = (at, before, number)
+                before = at
 
     def stop_all(self, services: Numbers) -> None:
         super().stop_all(services)

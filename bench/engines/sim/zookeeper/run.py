@@ -38,7 +38,7 @@ def simulate(run: Run, calibration: Calibration, *, plain: bool) -> Outcome:
         )
     return Outcome(
         ledger=ledger,
-        meters=_meters(run, sessions, changes),
+        meters=_meters(run, sessions, changes, calibration.sql.cores),
         servers=tuple(server_name(server) for server in range(ensemble.count)),
         roles=tuple(ensemble.role(server, sessions.t0) for server in range(ensemble.count)),
         parameters=Parameters(
@@ -55,7 +55,7 @@ def simulate(run: Run, calibration: Calibration, *, plain: bool) -> Outcome:
     )
 
 
-def _meters(run: Run, sessions: Sessions, changes: Changes) -> Meters:
+def _meters(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Meters:
     costs, ensemble = sessions.costs, sessions.ensemble
     meters = Meters(run, sessions.end)
     seconds = int(sessions.end) + 2
@@ -68,6 +68,7 @@ def _meters(run: Run, sessions: Sessions, changes: Changes) -> Meters:
         share: Floats = up / ensemble.count
         name = server_name(server)
         cpu = costs.idle_cores + share * pings * costs.ping_cpu + written * costs.write_cpu
+        cpu += up * _warming_up(ensemble, server, seconds)
         packets = share * pings + written
         meters.rate(name, "cpu_seconds", cpu, "s")
         meters.rate(name, "packets_received", packets, "packets")
@@ -76,8 +77,21 @@ def _meters(run: Run, sessions: Sessions, changes: Changes) -> Meters:
         meters.gauge(name, "rss_bytes", memory, "bytes")
     meters.rate("machine", "network_bytes", pings * costs.ping_bytes, "bytes")
     meters.rate("harness", "cpu_seconds", pings * costs.client_cpu, "s")
-    meters.samples("lateness", [(t, 0.0) for t in range(seconds - 1)], "s", source=CLOCK)
+    joins = np.bincount(second[changes.came], minlength=seconds)
+    work = pings * costs.ping_cpu + joins * (ensemble.count * costs.write_cpu)
+    late = _lateness(work, cores, costs.ping_cpu)[: seconds - 1]
+    meters.samples("lateness", enumerate(late.tolist()), "s", source=CLOCK)
     return meters
+
+
+def _lateness(work: Floats, cores: float, each: float) -> Floats:
+    """How late pings of each second are answered, in which so much ``work`` (CPU seconds) comes and
+    a ping takes ``each``: they wait for the processors, and what these can't do is left to do."""
+    left = np.cumsum(work - cores)
+    backlog = left - np.minimum.accumulate(np.minimum(left, 0.0))
+    busy = np.minimum(work / cores, 0.999)
+    waiting: Floats = backlog / cores + each / cores * busy / (2 * (1 - busy))
+    return waiting
 
 
 def _up(ensemble: Ensemble, server: int, seconds: int) -> Floats:
@@ -87,6 +101,18 @@ def _up(ensemble: Ensemble, server: int, seconds: int) -> Floats:
         if blow.server == server and blow.kind != "cut":
             up[int(blow.start) : int(min(blow.end, seconds))] = 0.0
     return up
+
+
+def _warming_up(ensemble: Ensemble, server: int, seconds: int) -> Floats:
+    """CPU of a server that hasn't run for long, in each second: less and less."""
+    costs, second = ensemble.costs, np.arange(seconds, dtype=np.float64)
+    cpu = np.zeros(seconds)
+    begun = [b.end for b in ensemble.blows if b.server == server and b.kind in ("kill", "restart")]
+    for start in (0.0, *begun):
+        since = second - start
+        running = since >= 0
+        cpu[running] += costs.warmup_cpu / costs.warmup * np.exp(-since[running] / costs.warmup)
+    return cpu
 
 
 def _beyond(run: Run, calibration: Calibration, sessions: Sessions) -> list[str]:
@@ -99,5 +125,8 @@ def _beyond(run: Run, calibration: Calibration, sessions: Sessions) -> list[str]
         found.append(f"{rate:,.0f} pings a second (measured: {valid.pings_per_second:,.0f})")
     busy = rate * calibration.zookeeper.ping_cpu / calibration.sql.cores
     if busy > 1:
-        found.append(f"pings for {busy:.1f} times the processors: such a delay is not simulated")
+        found.append(
+            f"pings for {busy:.1f} times the processors: they are late, but that clients give up "
+            "for it is not simulated"
+        )
     return found

@@ -16,6 +16,7 @@ import simpy
 from numpy.typing import NDArray
 
 from bench.calibration import ZooKeeperCosts
+from bench.engines.sim.calendar import Calendar
 from bench.engines.sim.course import LEAD, spells, strikes
 from bench.engines.sim.ledger import Ledger, Numbers
 from bench.engines.sim.noise import Noise
@@ -56,7 +57,7 @@ class Sessions:
         assert isinstance(backend, ZooKeeperBackend)
         seed, name, repeat = run.scenario.seed, run.backend_name, run.repeat
         count = run.scenario.services.count
-        self.environment = simpy.Environment()
+        self.environment = Calendar()
         self.ensemble = Ensemble(backend, self.costs, Noise(seed, name, repeat, "ensemble"))
         noise = Noise(seed, name, repeat, "pings")
         timeout = self.ensemble.timeout
@@ -116,12 +117,12 @@ class Sessions:
 
     def finish(self) -> None:
         """Let time pass until the end of the run."""
-        self.environment.run(until=self.end)
+        self.environment.pass_until(self.end)
         for singles, all_of_them in ((self._came, self.born), (self._went, self.died)):
             if singles:
                 t, services, tokens = zip(*singles, strict=True)
                 all_of_them.append((np.array(t), np.array(services), np.array(tokens)))
-        self.events = next(self.environment._eid)  # so many were scheduled
+        self.events = self.environment.scheduled
 
     def until(self, t: float) -> simpy.Event:
         """The event of that instant; now, if it has passed."""

@@ -7,18 +7,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import simpy
 
-from bench.engines.sim.course import (
-    RETRANSMISSION,
-    SYN_RETRANSMISSION,
-    Spell,
-    after_losses,
-    losses,
-    repeated,
-)
+from bench.engines.sim.course import Spell
 from bench.engines.sim.noise import Noise
+from bench.engines.sim.path import Path
 from bench.engines.sim.zookeeper.pings import Sent
 from bench.engines.sim.zookeeper.sessions import Sessions, Steps
 from bench.plan import OnLinks, OnServices
@@ -36,6 +29,8 @@ class Troubles:
     _packets: Noise = field(init=False)
     _sent: dict[int, int] = field(default_factory=dict)
     """How many packets of each went over a bad link."""
+    _anew: set[int] = field(default_factory=set)
+    """Who knows that its session is over, and asks for another one."""
 
     def __post_init__(self) -> None:
         run = self.of.run
@@ -131,44 +126,28 @@ class Troubles:
         if spell.end < of.end:
             of.environment.process(self._healed(service, spell))
         if sent is not None:
-            yield from self._ping_on(service, spell, link, sent)
+            yield from self._ping_on(service, spell, sent)
 
     def _healed(self, service: int, spell: Spell) -> Steps:
         assert isinstance(spell.fault, OnLinks)
         yield self.of.until(spell.end)
         self.of.tell(self.of.now, Kind.HEALED, service, value=0.0, detail=spell.fault.direction)
 
-    def _ping_on(self, service: int, spell: Spell, link: OnLinks, sent: Sent) -> Steps:
+    def _ping_on(self, service: int, spell: Spell, sent: Sent) -> Steps:
         """Ping over the bad link: an answer that isn't there by the next ping is given up."""
         of = self.of
         last, due, then = sent.last, sent.due, sent.then
-        there = back = -np.inf
+        path = self._path(service, spell)
         while due < spell.end:
-            # A packet overtakes no other one of its connection.
-            there = max(there, self._arrival(service, spell, link, due, "out"))
-            back = max(back, self._arrival(service, spell, link, there, "in"))
+            there, back = path.exchange(due)
             if there <= then:
                 yield of.until(there)
-                if of.stands[service]:
-                    of.touch(service, there)
-                    of.arm(service, -np.inf)
-            if back > then:
-                yield of.until(then)
-                connected = yield from self._reconnect(service, spell, link)
-                if connected == np.inf:
-                    return
-                there = back = last = connected
-                if not of.stands[service]:
-                    yield from of.join_again(service, lost=True)
-                    of.silence(service)
-                    last = of.now
-                else:
-                    of.connected[service] = True
-                    of.touch(service, connected)
-                    of.arm(service, -np.inf)
-            else:
-                yield of.until(max(due, min(back, then)))
+                self._heard(service, there)
+            yield of.until(max(due, min(back, then)))
+            if back <= then:
                 last = due
+            elif (last := (yield from self._reconnect(service, path))) == math.inf:
+                return
             due, then = self._next(service, last)
         if of.stands[service]:
             of.touch(service, last)
@@ -176,54 +155,64 @@ class Troubles:
         else:
             yield from of.come_back(service, of.now)
 
+    def _heard(self, service: int, sent: float) -> None:
+        """Something that it sent then has reached its server, and it goes on being silent."""
+        if self.of.stands[service]:
+            self.of.touch(service, sent)
+            self.of.arm(service, -math.inf)
+
     def _next(self, service: int, last: float) -> tuple[float, float]:
         pings = self.of.pings
         number, stretch = 4 * self._count(service), int(pings.stretch[service])
         due = last + pings.period(service, stretch, number)
         return due, due + pings.period(service, stretch, number + 1)
 
-    def _reconnect(
-        self, service: int, spell: Spell, link: OnLinks
-    ) -> Generator[simpy.Event, Any, float]:
-        """From now on it tries one server after another; when it has a connection."""
+    def _reconnect(self, service: int, path: Path) -> Generator[simpy.Event, Any, float]:
+        """It tries one server after another, all of them and a pause, until it is a member again;
+        when it last sent something then. Infinite: not before the run ends."""
         of = self.of
         of.connected[service] = False
-        attempt = of.ensemble.timeout / of.ensemble.count
-        begun = of.now
-        while True:
-            met = self._arrival(service, spell, link, begun, "out", SYN_RETRANSMISSION)
-            met = self._arrival(service, spell, link, met, "in", SYN_RETRANSMISSION)
-            met = self._arrival(service, spell, link, met, "out")
-            met = self._arrival(service, spell, link, met, "in")
-            if met < begun + attempt:
-                break
-            begun += attempt + of.costs.retry_high
-            if begun > of.end:
-                return np.inf
-        back, server = of.admission.admit(service, met)
-        yield of.until(back)
-        of.server[service] = server
-        return back
+        timeout, servers, pause = of.ensemble.timeout, of.ensemble.count, of.costs.retry_low
+        begun, tried = of.now, 0
+        while begun < of.end:
+            met = path.handshake(begun, begun + timeout / (servers + 1))
+            if met == math.inf:
+                begun += timeout / (servers + 1)
+            else:
+                there, back = path.exchange(met)
+                if there < (given_up := met + timeout / servers):
+                    yield of.until(there)
+                    self._heard(service, there)
+                yield of.until(begun := min(back, given_up))
+                if back < given_up:
+                    back, of.server[service] = of.admission.admit(service, back)
+                    yield of.until(back)
+                    if of.stands[service]:
+                        of.connected[service] = True
+                        return met
+                    if service not in self._anew:
+                        of.tell(back, Kind.LOST, service)
+                        self._anew.add(service)
+                    else:
+                        return (yield from self._join(service, path))
+            tried += 1
+            if tried % servers == 0:
+                begun += pause * (0.6 + 0.8 * path.draw())
+                pause = min(2 * pause, of.costs.retry_high)
+        return math.inf
 
-    def _arrival(
-        self,
-        service: int,
-        spell: Spell,
-        link: OnLinks,
-        sent: float,
-        way: str,
-        pause: float = RETRANSMISSION,
-    ) -> float:
-        """When a packet arrives that is sent then: it is repeated until it comes through."""
-        if link.direction not in (way, "both") or sent >= spell.end or sent == np.inf:
-            return sent
-        draw = self._packets.at(service, self._count(service))
-        if link.kind == "cut":
-            return repeated(sent, spell.end, pause)
-        if link.kind == "delay":
-            return sent + max(0.0, link.delay + link.jitter * (2 * draw - 1))
-        arrived = sent + after_losses(losses(draw, link.rate), pause)
-        return min(arrived, repeated(sent, spell.end, pause))
+    def _join(self, service: int, path: Path) -> Generator[simpy.Event, Any, float]:
+        """It has a new session, and makes its node."""
+        of = self.of
+        _, back = path.exchange(of.now)
+        yield of.until(back)
+        self._anew.discard(service)
+        yield from of.join_again(service, lost=False)
+        of.silence(service)
+        return of.now
+
+    def _path(self, service: int, spell: Spell) -> Path:
+        return Path(spell, lambda: self._packets.at(service, self._count(service)))
 
     def _count(self, service: int) -> int:
         number = self._sent[service] = self._sent.get(service, 0) + 1

@@ -1,0 +1,95 @@
+"""What the record of a short run gives: how fast a meter grew, how long a server was gone."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.engines.live.engine import execute
+from bench.errors import InvalidRun
+from bench.plan import plan
+from bench.progress import Listener
+from bench.result import Kind, Record
+from bench.scenario import loads
+
+HOLD = 1
+"""The first phase in which nothing happens, of every scenario here."""
+
+
+def cost(value: float, what: str) -> float:
+    """A cost that was measured. Raises: InvalidRun where more work seemed to cost nothing."""
+    if not value > 0:
+        raise InvalidRun(
+            f"{what} came out as {value:.3g}: something else kept this machine busy, run the "
+            "calibration again when it is quiet"
+        )
+    return value
+
+
+def recorded(text: str, where: str, listen: Listener) -> Record:
+    """The record of this scenario's only run."""
+    (run,) = plan(loads(text, "calibration"))
+    kept: list[Record] = []
+    execute(run, where=where, keep=kept.append, listen=listen)
+    if not kept or not kept[0].complete:
+        raise InvalidRun(f"the calibration's run on {run.backend.kind} broke off: run it again")
+    return kept[0]
+
+
+def _series(record: Record, source: str, metric: str) -> pd.DataFrame:
+    metrics = record.metrics
+    found = metrics[(metrics["source"] == source) & (metrics["metric"] == metric)]
+    if len(found) < 2:
+        raise InvalidRun(f"{source} was not metered for {metric}: nothing can be calibrated")
+    return found.sort_values("t")
+
+
+def span(record: Record, phase: int) -> tuple[float, float]:
+    """When the phase of that number begins and ends."""
+    events = record.events
+    begun = events.loc[events["kind"] == str(Kind.PHASE), "t"].sort_values()
+    return float(begun.iloc[phase]), float(begun.iloc[phase + 1])
+
+
+def rate(record: Record, source: str, metric: str, phase: int = HOLD) -> float:
+    """How fast a counter grew in a phase, a second."""
+    start, stop = span(record, phase)
+    series = _series(record, source, metric)
+    inside = series[series["t"].between(start, stop)]  # the next one may be of a new process
+    if len(inside) < 2:
+        raise InvalidRun(f"{source} was hardly metered for {metric}: run the calibration again")
+    grown = float(inside["value"].iloc[-1] - inside["value"].iloc[0])
+    return grown / float(inside["t"].iloc[-1] - inside["t"].iloc[0])
+
+
+def highest(record: Record, source: str, metric: str) -> float:
+    """The largest reading of the run."""
+    return float(_series(record, source, metric)["value"].max())
+
+
+def back(record: Record) -> float:
+    """How long a server was gone, in s."""
+    back = record.events[record.events["kind"] == str(Kind.SERVER_BACK)]
+    if back.empty:
+        raise InvalidRun("a server that was hit did not come back: run the calibration again")
+    return float(back["value"].max())
+
+
+def _joins(record: Record) -> tuple[pd.Series[float], pd.Series[float]]:
+    truth = record.events[record.events["observer"].isna()]
+    asked, answered = (
+        truth[truth["kind"] == str(kind)].drop_duplicates("subject").set_index("subject")["t"]
+        for kind in (Kind.JOINING, Kind.JOINED)
+    )
+    return asked, answered.reindex(asked.index)
+
+
+def spacing(record: Record) -> float:
+    """Between two joins, where more are asked for than can be answered."""
+    _, answered = _joins(record)
+    return float(answered.max() - answered.min()) / (len(answered) - 1)
+
+
+def latency(record: Record) -> float:
+    """Of a join on a server that is not yet busy: the quickest."""
+    asked, answered = _joins(record)
+    return float((answered - asked).min())
