@@ -74,7 +74,9 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
         **_BACKEND,
         "t": Column("float64", "s", "Since the run's epoch, the start of its ramp."),
         "source": Column(
-            "string", "", "A server, `machine`, `harness`, `library`, `observers`, or a shard."
+            "string",
+            "",
+            "A server, `machine`, `harness`, `library`, `observers`, `engine`, or a shard.",
         ),
         "metric": Column("string", "", "What was metered; counters only grow."),
         "value": Column("float64", "see `unit`", "The reading."),
@@ -204,10 +206,11 @@ def each_run(result: Loaded, name: str) -> Iterator[tuple[int, int, Mapping[str,
 
 
 def numbers(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in nested figures by their paths: `detection.every.p99`."""
+    """The numbers in nested figures by their paths: `detection.every.p99`; without those of single
+    processes."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            if name not in ("point", "ci95"):
+            if name not in ("point", "ci95", "processes"):
                 yield from numbers(value, f"{before}{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield before + name, value

@@ -57,7 +57,8 @@ METRICS = pa.schema(
     ]
 )
 """One row a measurement. ``source``: a server, ``machine``, ``harness``, ``library``,
-``observers``, or a shard. ``count``: how often that value was measured about then; null: once."""
+``observers``; or one process of ours, ``engine`` or a shard. ``count``: how often that value was
+measured about then; null: once."""
 
 
 class Verdict(StrEnum):
@@ -86,9 +87,12 @@ class Parameters:
     """The run's t = 0 on the servers' monotonic clock, where that clock can be known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One run, as an engine leaves it; ``complete`` is false where it broke off."""
+    """One run, as an engine leaves it; ``complete`` is false where it broke off.
+
+    Its frames stay as they are: what is derived from them is derived once.
+    """
 
     index: int
     backend: str

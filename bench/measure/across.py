@@ -2,7 +2,7 @@
 
 A backend's part of the summary is a tree of figures, taken of all its runs together. Where there
 are two runs or more it has two more trees beside it, of the same shape below `detection`,
-`convergence`, `mistakes`, `recovery`, `join`, `reads`, `load` and `audit`:
+`convergence`, `mistakes`, `recovery`, `join`, `reads`, `load`, `memory` and `audit`:
 
 - `per_run`: a list, one tree a run, with its `index` and `repeat`: the figures of that run alone;
 - `ci95`: in place of each figure, `[low, high]`: Student's 95% confidence interval of the mean over

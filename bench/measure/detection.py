@@ -162,7 +162,7 @@ def _read(record: Record, rows: pd.DataFrame, expected: Instants) -> Instants:
         after = expected[mine] - EARLY
         if parameters.profile == "tuned":  # counts from the answer that showed it the last beat
             renewed = np.asarray(rows["renewed"], dtype=np.float64)[mine]
-            after = _next(answered, sent, renewed) + (parameters.timeout or 0.0)
+            after = _next(answered, sent, renewed) + (parameters.timeout or 0.0) - EARLY
         shown[mine] = _next(sent, sent, after)
     return shown
 

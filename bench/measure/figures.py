@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import gammaincinv, stdtrit  # scipy.stats takes a second to import
 
 Figure = float | None
 
@@ -43,17 +43,17 @@ def poisson_upper95(count: int) -> float:
 
     None seen gives 3.0: the rule of three.
     """
-    return float(stats.chi2.ppf(0.95, 2 * (count + 1))) / 2
+    return float(gammaincinv(count + 1, 0.95))
 
 
 def poisson_bounds95(count: int) -> tuple[float, float]:
     """The exact two-sided 95% bounds of a Poisson mean of which `count` events were seen.
 
-    Garwood's (Biometrika 28, 1936): quantiles of chi-squared with 2n and 2n + 2 degrees of
-    freedom, halved. None seen: 0 to 3.69.
+    Garwood's (Biometrika 28, 1936): quantiles of the gamma distributions of shapes n and n + 1.
+    None seen: 0 to 3.69.
     """
-    low = float(stats.chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
-    return low, float(stats.chi2.ppf(0.975, 2 * (count + 1))) / 2
+    low = float(gammaincinv(count, 0.025)) if count else 0.0
+    return low, float(gammaincinv(count + 1, 0.975))
 
 
 def mean_ci95(values: Sequence[float]) -> tuple[float, float] | None:
@@ -61,7 +61,7 @@ def mean_ci95(values: Sequence[float]) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
     there = np.asarray(values, dtype=np.float64)
-    half = stats.t.ppf(0.975, len(there) - 1) * there.std(ddof=1) / math.sqrt(len(there))
+    half = stdtrit(len(there) - 1, 0.975) * there.std(ddof=1) / math.sqrt(len(there))
     return float(there.mean() - half), float(there.mean() + half)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.measure.delays import lag
 from bench.measure.lives import nearest, truth
+from bench.measure.once import once
 from bench.result import Kind, Record
 
 HEALINGS: Mapping[Kind, Kind] = {
@@ -23,6 +24,7 @@ HEALINGS: Mapping[Kind, Kind] = {
 LINKS = (Kind.CUT, Kind.LOSSY, Kind.DELAYED)
 
 
+@once
 def impairments(record: Record) -> pd.DataFrame:
     """One row each: subject, state, since, healed, recovered, until. A service's don't overlap.
 

@@ -6,11 +6,13 @@ leave. The observers' statements are judged against lives, never against names a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from bench.measure.once import once
 from bench.result import Kind, Record
 
 DEATHS = (Kind.CRASHED, Kind.POWER_LOST)
@@ -19,18 +21,15 @@ ENDS = (*DEATHS, Kind.LEFT)
 
 def truth(record: Record, *kinds: Kind) -> pd.DataFrame:
     """What was done to the services or what they did, of these kinds, in order."""
-    events = record.events
-    return _ordered(events[events["observer"].isna() & events["kind"].isin(kinds)])
+    return _of(_true(record), kinds)
 
 
 def observations(record: Record, *kinds: Kind) -> pd.DataFrame:
     """What the record's observers were told, of these kinds, in order."""
-    events = record.events
-    return _ordered(
-        events[events["observer"].isin(record.observers).fillna(False) & events["kind"].isin(kinds)]
-    )
+    return _of(_told(record), kinds)
 
 
+@once
 def lives(record: Record) -> pd.DataFrame:
     """One row a life: life (its number), subject, incarnation, client, server, start, end, doomed.
 
@@ -90,8 +89,22 @@ def nearest(
     return found.set_axis(order.index).reindex(rows.index)
 
 
+@once
+def _true(record: Record) -> pd.DataFrame:
+    return _ordered(record.events[record.events["observer"].isna()])
+
+
+@once
+def _told(record: Record) -> pd.DataFrame:
+    return _ordered(record.events[record.events["observer"].isin(record.observers).fillna(False)])
+
+
 def _ordered(events: pd.DataFrame) -> pd.DataFrame:
     """By time. At one instant tokens grow, and a departure comes before the return."""
     return events.sort_values(
         ["t", "incarnation", "kind"], ascending=[True, True, False], ignore_index=True
     )
+
+
+def _of(ordered: pd.DataFrame, kinds: Collection[Kind]) -> pd.DataFrame:
+    return ordered[ordered["kind"].isin(kinds)].reset_index(drop=True)

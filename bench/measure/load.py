@@ -53,7 +53,7 @@ def load(record: Record) -> dict[str, Figure]:
     seconds = window.seconds if window else 0.0
     figures = {name: _times(value, seconds) for name, value in rates.items()}
     cores = rate(servers, ("cpu_seconds",), window)
-    memory = _highest_sum(servers, "rss_bytes", window)
+    memory = highest_sum(servers, "rss_bytes", window)
     figures |= {"server_cpu_cores": cores, "server_rss_max_bytes": memory}
     rates |= {"server_cpu_cores": cores, "server_rss_max_bytes": memory}
     for name, value in rates.items():
@@ -103,7 +103,7 @@ def _without_restarts(counter: pd.Series[float]) -> NDArray[np.float64]:
     return np.asarray(steps.where(steps >= 0, counter).cumsum(), dtype=np.float64)
 
 
-def _highest_sum(metrics: pd.DataFrame, name: str, window: Window | None) -> Figure:
+def highest_sum(metrics: pd.DataFrame, name: str, window: Window | None) -> Figure:
     """The highest sum over the sources at one time; each holds its last sample until the next."""
     rows = metrics[metrics["metric"] == name]
     if window is not None:

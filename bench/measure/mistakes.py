@@ -19,6 +19,7 @@ from bench.measure.exposure import IMPAIRED, OUTAGE, RUN, UP, Exposure
 from bench.measure.figures import Figure, mean, poisson_bounds95, poisson_upper95, ratio
 from bench.measure.impairments import impairments, overlap, states
 from bench.measure.lives import ENDS, attributed, lives, nearest, observations, truth
+from bench.measure.once import once
 from bench.measure.outages import outages
 from bench.measure.spans import position
 from bench.measure.window import observed
@@ -28,6 +29,7 @@ COLUMNS = ["run", "backend", "repeat", "subject", "incarnation", "life", "observ
 COLUMNS += ["start", "end", "censored", "state", "episode", "wrong"]
 
 
+@once
 def mistakes(record: Record) -> pd.DataFrame:
     """One row per mistake of an observer, with `COLUMNS`, from the run's first phase on.
 

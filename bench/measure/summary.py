@@ -18,6 +18,7 @@ from bench.measure.exposure import Exposure, exposure
 from bench.measure.joins import joins
 from bench.measure.lives import DEATHS, truth
 from bench.measure.load import averaged, load
+from bench.measure.memory import memory
 from bench.measure.mistakes import mistakes, quality
 from bench.measure.reads import reads
 from bench.measure.recovery import recoveries, recovery
@@ -107,6 +108,8 @@ def _backend(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], A
         "runs": len(runs),
         "services": first.services,
         "clients": _clients(first),
+        "verdict": audited.verdict,
+        "reasons": list(audited.reasons),
         **figures,
     }
     if first.environment.get("where") == "simulated":
@@ -151,6 +154,7 @@ def _figures(runs: Sequence[_Judged], bounds: Bounds) -> tuple[dict[str, Any], A
         "join": joins(records),
         "reads": reads(records),
         "load": averaged(map(load, records)),
+        "memory": memory(records),
         "audit": audited.figures,
     }
     return figures, audited

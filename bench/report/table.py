@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.report.paths import Figures, found, interval
 from bench.report.quantity import NONE, plain, seconds, size
 
 ABREAST = 4
@@ -17,7 +18,6 @@ ABREAST = 4
 
 STYLES = {"valid": "bold green", "invalid": "bold red", "unknown": "bold yellow"}
 
-Figures = Mapping[str, Any]
 Cell = Callable[[Figures], str]
 
 
@@ -102,6 +102,8 @@ def sections(backends: Mapping[str, Figures]) -> Iterator[list[tuple[str, Cell]]
     yield [
         ("harness late, p99", _at("audit.lateness_p99", seconds)),
         ("harness CPU", _at("audit.harness_cpu_cores", lambda n: f"{plain(n)} cores")),
+        ("harness memory", _at("memory.max_bytes", size)),
+        ("  grew in the second half by", _at("memory.growth_share", lambda share: f"{share:.1%}")),
         ("beats sent of those owed", _at("audit.rate_reached", lambda share: f"{share:.1%}")),
         ("off the closed form, p99", _at("audit.model_error_p99", seconds)),
     ]
@@ -119,9 +121,7 @@ def _at(path: str, shown: Callable[[float], str]) -> Cell:
     """The figure of a path, written by `shown`; a dash where there is none."""
 
     def cell(figures: Figures) -> str:
-        value: Any = figures
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
+        value = found(figures, path)
         return NONE if value is None else shown(value)
 
     return cell
@@ -132,12 +132,10 @@ def _with_ci(path: str, shown: Callable[[float], str]) -> Cell:
     plainly = _at(path, shown)
 
     def cell(figures: Figures) -> str:
-        interval: Any = figures.get("ci95", {})
-        for key in path.split("."):
-            interval = interval.get(key) if isinstance(interval, Mapping) else None
-        if interval is None:
+        ends = interval(figures, path)
+        if ends is None:
             return plainly(figures)
-        low, high = interval
+        low, high = ends
         return f"{plainly(figures)}\n± {shown((high - low) / 2)}"
 
     return cell

@@ -6,8 +6,20 @@ still coming in, each is a folder below `parts/`, put there in one step. As long
 there, it is what counts; so a killed harness leaves a readable directory at every instant.
 """
 
+from bench.store.excerpt import excerpt
+from bench.store.listing import Listed, results
 from bench.store.loading import Loaded, load
 from bench.store.recording import Recording, Store, resume
 from bench.store.stamped import ResultError
 
-__all__ = ["Loaded", "Recording", "ResultError", "Store", "load", "resume"]
+__all__ = [
+    "Listed",
+    "Loaded",
+    "Recording",
+    "ResultError",
+    "Store",
+    "excerpt",
+    "load",
+    "results",
+    "resume",
+]

@@ -61,9 +61,11 @@ def resume(result: Loaded, keep: Collection[int]) -> Recording:
 
     Whatever else is there of runs, half written or broken off, is dropped.
 
-    Raises ResultError where somebody is still writing it.
+    Raises ResultError where somebody is still writing it, and for an excerpt.
     """
     directory, manifest = result.path, dict(result.manifest)
+    if "excerpt" in manifest:
+        raise ResultError(f"{directory}: an excerpt; resume the result that it was made of")
     lock = _locked(directory)
     run_id = str(manifest.pop("run"))
     manifest.pop("schema", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from bench.measure.summary import summarise
 from bench.result import EVENTS, METRICS, Kind, Parameters, Record, frame
+from bench.scenario.slo import parse
 from bench.store import Store
 from tests.unit.history import History
 
@@ -56,9 +58,13 @@ def run(
 
 
 def write(
-    root: Path, *records: Record, scenario: dict[str, Any] | None = None, **rest: Any
+    root: Path,
+    *records: Record,
+    scenario: dict[str, Any] | None = None,
+    slo: Sequence[str] = (),
+    **rest: Any,
 ) -> Path:
-    """The records as a result; `rest` goes into the manifest."""
+    """The records as a result, judged by these rules; `rest` goes into the manifest."""
     described = SCENARIO | (scenario or {})
     name = str(described["name"])
     manifest = {"scenario": "by-hand", "engine": "live", "seed": 7, "machine": MACHINE, **rest}
@@ -66,8 +72,7 @@ def write(
     recording = Store(root).begin("by-hand", yaml.safe_dump(described, sort_keys=False), manifest)
     for record in records:
         recording.add(record)
-    slo = ()
-    return recording.finish(summarise(records, slo=slo))
+    return recording.finish(summarise(records, slo=[parse(rule) for rule in slo]))
 
 
 def large(backend: str, services: int, victims: int, observers: int, seed: int) -> Record:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.html import report
+from bench.report.document import report
 from tests.report.results import large, run, write
 
 Browse = Callable[..., subprocess.CompletedProcess[str]]

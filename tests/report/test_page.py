@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.html import report
+from bench.report.document import report
 from bench.report.html.page import flattened
 from bench.store import ResultError
 from tests.report.results import ZOOKEEPER, large, run, write

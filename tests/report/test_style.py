@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-import bench.report.html
+from bench.report.html.canvas import COLOURS
 
-CSS = (Path(bench.report.html.__file__).parent / "style.css").read_text()
 THEMES = dict(
-    zip(("light", "dark", "print"), re.findall(r":root \{(.*?)\}", CSS, re.DOTALL), strict=True)
+    zip(("light", "dark", "print"), re.findall(r":root \{(.*?)\}", COLOURS, re.DOTALL), strict=True)
 )
 
 

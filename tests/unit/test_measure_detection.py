@@ -221,6 +221,17 @@ def test_a_tuned_reader_counts_from_the_answer_that_showed_it_the_last_beat() ->
     assert [row[part] for part in PARTS] == pytest.approx([-1.5, 10.0, 0.8, 0.3])
 
 
+def test_a_tuned_readers_look_at_the_very_instant_shows_a_death() -> None:
+    """Due at 29.2, and looked at by a journal whose clock says 0.5 ms before: not a poll later."""
+    tuned = replace(POLLED, profile="tuned")
+    run = History(parameters=tuned).alive("a").truth(18.5, Kind.RENEWED, "a")
+    for sent, answered in ((19.0, 19.2), (29.1995, 29.203), (30.0, 30.2)):
+        run.truth(answered, Kind.READ, None, observer="o1", value=answered - sent)
+    run.truth(20.0, Kind.CRASHED, "a").told(29.204, Kind.LEFT, "a")
+    (row,) = victims(run.record()).to_dict("records")
+    assert row["delivery"] == pytest.approx(0.0045)
+
+
 def test_near_an_outage_of_servers_no_closed_form_is_claimed() -> None:
     """A leader killed at 25 gives every session its whole timeout anew."""
     run = History(parameters=replace(ZK, servers=3)).alive("a").alive("b", token=2)

@@ -70,6 +70,22 @@ def test_an_outage_lasts_while_no_majority_is_up_and_as_long_as_a_blow_is_felt(
     assert list(found.itertuples(index=False, name=None)) == expected
 
 
+def test_an_outage_begins_when_a_server_is_told_to_stop() -> None:
+    """It is confirmed to be gone 1.5 s later, and felt from then on for as long as any other."""
+    run = History(parameters=PG).alive("a")
+    run.truth(21.5, Kind.SERVER_STOPPED, "pg", value=1.5).truth(23.0, BACK, "pg", value=1.5)
+    found = outages(run.record())
+    assert list(found.itertuples(index=False, name=None)) == [(20.0, 51.0)]
+
+
+def test_a_server_that_is_ordered_down_before_another_is_back_counts_as_down() -> None:
+    """Its end is confirmed only after the other's return: for a second there was no majority."""
+    run = History(parameters=ZK).alive("a").truth(20.0, KILLED, "zk-1")
+    run.truth(50.0, BACK, "zk-1", value=30.0).truth(51.0, Kind.SERVER_STOPPED, "zk-2", value=2.0)
+    found = outages(run.record())
+    assert list(found.itertuples(index=False, name=None)) == [(20, 38), (49, 69)]
+
+
 def test_one_server_needs_itself() -> None:
     run = History(parameters=replace(ZK, servers=1)).truth(20.0, KILLED, "zk-1")
     assert outages(run.record())["until"].tolist() == [np.inf]

@@ -134,6 +134,7 @@ def test_a_kill_at_any_step_leaves_what_had_been_recorded(
 ) -> None:
     """Each time one step further, until nothing is left to be killed."""
     records = [record(0), record(1)]
+    summary = summarise(records)
     for steps in range(100):
         root, added = tmp_path / str(steps), 0
 
@@ -143,7 +144,7 @@ def test_a_kill_at_any_step_leaves_what_had_been_recorded(
             for each in records:
                 recording.add(each)
                 added += 1
-            recording.finish(summarise(records))
+            recording.finish(summary)
 
         killed = killed_after(monkeypatch, steps, body)
         runs = list((root / "crash").glob("[!.]*/manifest.json"))
@@ -257,10 +258,12 @@ def test_a_kill_at_any_step_of_taking_up_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a merged result, whose records are taken apart again. Each time one step further."""
+    kept = record(0)
+    summary = summarise([kept])
     for steps in range(100):
         recording = Store(tmp_path / str(steps)).begin("crash", YAML, MANIFEST)
-        recording.add(record(0))
-        path = recording.finish(summarise([record(0)]), broken_off="SIGINT")
+        recording.add(kept)
+        path = recording.finish(summary, broken_off="SIGINT")
         merged = load(path)
 
         def body(merged: Loaded = merged) -> None:
@@ -268,10 +271,15 @@ def test_a_kill_at_any_step_of_taking_up_loses_nothing(
 
         killed = killed_after(monkeypatch, steps, body)
         (found,) = load(path).records()
-        assert_same(found, record(0))
+        assert_same(found, kept)
         if not killed:
             return
     pytest.fail("it never came to an end")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("whole"), record())
 
 
 def truncate(name: str) -> Callable[[Path], object]:
@@ -334,9 +342,9 @@ def narrowed(path: Path) -> None:
     ],
 )
 def test_what_is_not_whole_is_refused_with_the_file_and_the_mend(
-    tmp_path: Path, spoil: Callable[[Path], object], says: str
+    whole: Path, tmp_path: Path, spoil: Callable[[Path], object], says: str
 ) -> None:
-    path = write(tmp_path, record())
+    path = shutil.copytree(whole, tmp_path / "result")
     spoil(path)
     with pytest.raises(ResultError, match=says) as refused:
         load(path)

@@ -8,14 +8,16 @@ from operator import attrgetter
 
 import pandas as pd
 
-from bench.engines.live.meters import Readings
+from bench.engines.live.meters import Reading, Readings
 from bench.engines.live.provision import Deployment
+from bench.engines.live.spool import Spool
 from bench.engines.live.swarm.process import HostedShard
 from bench.engines.live.swarm.shard import Event, Measurement
 from bench.plan import Run
 from bench.result import EVENTS, METRICS, Kind, Parameters, Record, frame
 
 _EVENT = ("t", "kind", "subject", "observer", "incarnation", "client", "server", "value", "detail")
+_READING = ("source", "metric", "value", "unit")
 _MEASUREMENT = ("t", "metric", "value", "unit", "count")
 
 
@@ -39,8 +41,9 @@ class Chronicle:
         self._complete = False
         self._shards: Sequence[HostedShard] = ()
         self._readings = Readings()
-        self._events: dict[str, list[Event]] = {}
-        self._measurements: dict[str, list[Measurement]] = {}
+        self._events = Spool[Event]()
+        self._measurements = Spool[Measurement]()
+        self._read = Spool[tuple[float, Reading]]()
         self._told: list[Event] = []
 
     def attach(self, shards: Sequence[HostedShard], readings: Readings) -> None:
@@ -65,14 +68,16 @@ class Chronicle:
         self._complete = True
 
     def collect(self) -> None:
-        """Take over what the shards have to tell."""
+        """Take over what the shards have to tell, and what the meters have shown."""
         for shard in self._shards:
             log = shard.drain()
-            self._events.setdefault(shard.name, []).extend(log.events)
-            self._measurements.setdefault(shard.name, []).extend(log.measurements)
+            self._events.add(shard.name, log.events)
+            self._measurements.add(shard.name, log.measurements)
+        self._read.add("meters", self._readings.drain())
 
     def record(self) -> Record:
         """Everything so far."""
+        self._read.add("meters", self._readings.drain())
         observed = self._where != "external"
         return Record(
             index=self._run.index,
@@ -95,7 +100,7 @@ class Chronicle:
     def _event_frame(self) -> pd.DataFrame:
         offsets = {shard.name: shard.offset for shard in self._shards}
         parts = []
-        for name, events in [("engine", self._told), *self._events.items()]:
+        for name, events in [("engine", self._told), *self._events.chunks()]:
             part = _columns(events, _EVENT)
             offset = offsets.get(name)
             part["clock"] = name
@@ -109,14 +114,15 @@ class Chronicle:
     def _metric_frame(self) -> pd.DataFrame:
         offsets = {shard.name: shard.offset.seconds for shard in self._shards}
         parts = []
-        for name, measurements in self._measurements.items():
+        for name, measurements in self._measurements.chunks():
             part = _columns(measurements, _MEASUREMENT)
             part["source"] = name
             part["t"] += offsets[name] - self._epoch
             parts.append(part)
-        taken = self._readings.taken
-        read = _columns([reading for _, reading in taken], ("source", "metric", "value", "unit"))
-        read["t"] = [t - self._epoch for t, _ in taken]
+        for _, taken in self._read.chunks():
+            part = _columns([reading for _, reading in taken], _READING)
+            part["t"] = [t - self._epoch for t, _ in taken]
+            parts.append(part)
         planned = float(sum(fault.onsets for fault in self._run.faults))
         own = pd.DataFrame(
             {
@@ -127,7 +133,7 @@ class Chronicle:
                 "unit": ["faults"],
             }
         )
-        table = pd.concat([*parts, read, own], ignore_index=True)
+        table = pd.concat([*parts, own], ignore_index=True)
         return frame(METRICS, self._ours(table).sort_values("t", kind="stable"))
 
     def _ours(self, table: pd.DataFrame) -> pd.DataFrame:

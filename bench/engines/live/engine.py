@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from bench.engines.live.chronicle import Chronicle
 from bench.engines.live.conductor import Conductor
 from bench.engines.live.meters import Meter, metered
-from bench.engines.live.meters.processes import machine, tree
+from bench.engines.live.meters.processes import machine, memory, tree
 from bench.engines.live.meters.servers import servers
 from bench.engines.live.muster import Swarm, mustered
 from bench.engines.live.provision import Deployment, ServerSpec, provision
@@ -106,4 +106,6 @@ def _meters(stack: ExitStack, deployment: Deployment, fabric: Fabric, swarm: Swa
     meters.append(tree("harness", own, children=False))
     meters.append(tree("library", swarm.pids("library")))
     meters.append(tree("observers", swarm.pids("observer")))
+    shards = {shard.name: shard.pid for shard in swarm.everyone}
+    meters.append(memory({"engine": os.getpid(), **shards}))
     return meters

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.report.html.columns import Column
-from bench.report.html.cost import at
+from bench.report.paths import at
 from bench.report.quantity import plain, seconds
 
 FEW = 4

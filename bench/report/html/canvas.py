@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,6 +24,11 @@ from matplotlib.typing import RcKeyType
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
+COLOURS = (Path(__file__).parent / "colours.css").read_text()
+"""The variables that stand for colours: in light, dark and print."""
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+
 SHADES = 6
 """Colours for series, `--s0` and on in the style sheet; beyond them dashes tell series apart."""
 
@@ -30,6 +36,9 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2))
 
 WIDTH, HEIGHT = 4.4, 2.9
 """Inches. Narrow, so that text stays readable when a phone shows it."""
+
+MARGIN = 8
+"""Around a drawing that is a file of its own, in points."""
 
 INK, FAINT = "#010101", "#020202"
 _SERIES = "#0300{:02x}"
@@ -107,14 +116,18 @@ def key(label: str, colour: int, dash: int) -> Key:
 
 
 @contextmanager
-def panels(number: int = 1, height: float = HEIGHT) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with that many drawings above each other that share their x axis."""
+def panels(
+    number: int = 1, *, columns: int = 1, width: float = WIDTH, height: float = HEIGHT
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with that many drawings that share their x axis, above each other or in columns."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # The fonts are the reader's: what ours lacks says nothing.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.subplots(number, 1, sharex=True, squeeze=False)
-        yield figure, list(axes[:, 0])
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(-(-number // columns), columns, sharex=True, squeeze=False)
+        for spare in axes.flat[number:]:
+            spare.remove()
+        yield figure, list(axes.flat[:number])
 
 
 def drawn(figure: Figure, name: str, title: str, description: str) -> Markup:
@@ -146,6 +159,24 @@ def drawn(figure: Figure, name: str, title: str, description: str) -> Markup:
         told.text = words
         drawing.insert(place, told)
     return Markup(ElementTree.tostring(drawing, encoding="unicode"))  # noqa: S704 - a tree, escaped
+
+
+def alone(drawing: Markup) -> str:
+    """What `drawn` made, as a file of its own: with its colours, on paper of its own, since it
+    can't know on which page it will be seen."""
+    tree = ElementTree.fromstring(drawing)  # noqa: S314 - made by us
+    width, height = (float(side) + 2 * MARGIN for side in tree.attrib["viewBox"].split()[2:])
+    tree.attrib = {
+        "xmlns": _SVG.strip("{}"),
+        "width": f"{width:g}",
+        "height": f"{height:g}",
+        **tree.attrib,
+        "viewBox": f"{-MARGIN} {-MARGIN} {width:g} {height:g}",
+    }
+    style = ElementTree.Element("style")
+    style.text = f"{COLOURS}svg {{ background: var(--paper); }}\ntext {{ font-family: {FONT}; }}\n"
+    tree.insert(0, style)
+    return ElementTree.tostring(tree, encoding="unicode") + "\n"
 
 
 def _attribute(key: str, value: str, name: str) -> str:

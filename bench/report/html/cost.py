@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import isnan
-from typing import Any
 
 from bench.report.html.canvas import INK, Chart, dashes, drawn, key, panels, shade
 from bench.report.html.columns import Column
+from bench.report.paths import at, interval
 from bench.report.quantity import NONE, plain, seconds, size
+from bench.report.sweep import swept_field
 
 COSTS = (
     ("server CPU, cores for 1,000 services", "load.server_cpu_cores_per_service_second", 1e3),
@@ -19,14 +20,6 @@ MARKS = "osD^vPX*"
 
 NAMED = 8
 """More points than these would have names over each other; the key tells them."""
-
-
-def at(figures: Mapping[str, Any], path: str) -> float | None:
-    """The figure of a path with dots; None where there is none."""
-    value: Any = figures
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
 
 
 def cost(columns: Sequence[Column]) -> Iterator[Chart]:
@@ -97,7 +90,7 @@ GROWTHS = (
 
 def growth(columns: Sequence[Column]) -> Iterator[Chart]:
     """How it grows along a sweep, where one numeric field was swept."""
-    field = _swept(columns)
+    field = swept_field(column.figures.get("point") or {} for column in columns)
     if field is None:
         return
     curves: dict[tuple[int, str], list[Column]] = {}
@@ -138,18 +131,6 @@ def growth(columns: Sequence[Column]) -> Iterator[Chart]:
     )
 
 
-def _swept(columns: Sequence[Column]) -> str | None:
-    """The one numeric field in which the points differ."""
-    points = [column.figures.get("point") or {} for column in columns]
-    fields = {field for point in points for field in point}
-    differing = [field for field in fields if len({repr(point.get(field)) for point in points}) > 1]
-    if len(differing) != 1:
-        return None
-    (field,) = differing
-    numbers = all(isinstance(point.get(field), int | float) for point in points)
-    return field if numbers else None
-
-
 def _point(column: Column, path: str, scale: float) -> tuple[float, float]:
     """The mean detection time and a cost."""
     mean, value = at(column.figures, "detection.mean"), at(column.figures, path)
@@ -158,12 +139,10 @@ def _point(column: Column, path: str, scale: float) -> tuple[float, float]:
 
 def _reach(column: Column, path: str, value: float, scale: float) -> list[list[float]] | None:
     """How far the 95% interval over runs reaches below and above, where there is one."""
-    interval: Any = column.figures.get("ci95")
-    for name in path.split("."):
-        interval = interval.get(name) if isinstance(interval, Mapping) else None
-    if not isinstance(interval, list) or None in interval:
+    ends = interval(column.figures, path)
+    if ends is None:
         return None
-    low, high = (bound * scale for bound in interval)
+    low, high = (bound * scale for bound in ends)
     return [[max(0.0, value - low)], [max(0.0, high - value)]]
 
 

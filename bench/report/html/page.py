@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.compare import compared
-from bench.durable import write_text
 from bench.gate.formats import HEADINGS, cells, told
 from bench.prediction import text as predicted
 from bench.report.html.answer import answer, objectives
+from bench.report.html.canvas import COLOURS
 from bench.report.html.columns import Column, columns, letter
 from bench.report.html.cost import cost, growth
 from bench.report.html.detection import detection
 from bench.report.html.timeline import MOST, timelines
 from bench.report.quantity import NONE, plain
 from bench.report.table import sections
-from bench.store import Loaded, ResultError, load
+from bench.store import Loaded
 
 _HERE = Path(__file__).parent
 
@@ -32,38 +31,6 @@ MEANINGS = {
     "invalid": "The harness broke its own bounds: these numbers may not be believed.",
     "unknown": "Something needed to judge the run is missing: these numbers may not be believed.",
 }
-
-
-@dataclass(frozen=True)
-class Report:
-    """A page that was written."""
-
-    path: Path
-    size: int
-    """Bytes."""
-    results: tuple[Path, ...]
-    exit_code: int = 0
-    """A report of an invalid result is a good report: it says so."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path), "results": [str(p) for p in self.results]}
-
-
-def report(paths: Sequence[str | Path], out: str | Path) -> Report:
-    """Write one self-contained page about one result, or about several side by side.
-
-    Raises: ResultError for a result that isn't whole, or a place that can't be written.
-    """
-    results = [load(path) for path in paths]
-    page = render(results)
-    try:
-        write_text(Path(out), page)
-    except OSError as error:
-        raise ResultError(
-            f"{out}: cannot be written ({error.strerror}); choose another place with -o"
-        ) from error
-    written = tuple(result.path for result in results)
-    return Report(path=Path(out), size=len(page.encode()), results=written)
 
 
 def render(results: Sequence[Loaded]) -> str:
@@ -82,7 +49,7 @@ def render(results: Sequence[Loaded]) -> str:
     template = environment.get_template("page.html")
     return template.render(
         # Ours, and wanted as it is.
-        style=Markup((_HERE / "style.css").read_text()),  # noqa: S704
+        style=Markup(COLOURS + (_HERE / "style.css").read_text()),  # noqa: S704
         title=" · ".join(dict.fromkeys(str(result.manifest["scenario"]) for result in results)),
         questions=list(dict.fromkeys(filter(None, (each.get("question") for each in scenarios)))),
         answer=answer(shown),
@@ -200,7 +167,7 @@ def flattened(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
     """The leaves of nested figures by their paths: `detection.every.p99`. Intervals are leaves;
     single runs are left to the files."""
     for name, value in figures.items():
-        if name == "per_run":
+        if name in ("per_run", "verdict", "reasons"):
             continue
         if isinstance(value, Mapping):
             yield from flattened(value, f"{before}{name}.")

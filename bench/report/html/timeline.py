@@ -53,9 +53,9 @@ class Course:
 
 
 def timelines(columns: Sequence[Column]) -> Iterator[Chart]:
-    """The first run of each, of no more than `MOST`."""
+    """The first run of each, of no more than `MOST`; none of an excerpt, which lacks the rest."""
     for number, column in enumerate(columns[:MOST]):
-        record = column.first_run
+        record = None if "excerpt" in column.result.manifest else column.first_run
         if record is not None and len(record.events):
             yield _chart(f"time{number}", column, record)
 

@@ -47,6 +47,12 @@ class Readings:
     failures: dict[str, str] = field(default_factory=dict)
     """Meter -> what it last said; a meter that fails leaves a gap, not an ended run."""
 
+    def drain(self) -> list[tuple[float, Reading]]:
+        """What was taken so far, which is forgotten here. The meters may go on meanwhile."""
+        drained = self.taken[:]
+        del self.taken[: len(drained)]
+        return drained
+
 
 @contextmanager
 def metered(meters: Iterable[Meter]) -> Iterator[Readings]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 import psutil
@@ -44,6 +44,20 @@ def tree(source: str, pids: Pids, *, children: bool = True) -> Meter:
             yield Reading(source, "rss_bytes", memory, "bytes")
 
     return Meter(f"{source} processes", read)
+
+
+def memory(processes: Mapping[str, int]) -> Meter:
+    """A meter of ``rss_bytes``, as of `tree`, of each of these processes alone, by its name.
+
+    Without readings of what has ended.
+    """
+
+    def read() -> Iterator[Reading]:
+        for source, pid in processes.items():
+            if octets := _memory(_processes([pid], children=False)):
+                yield Reading(source, "rss_bytes", octets, "bytes")
+
+    return Meter("memory of processes", read, MEMORY_PERIOD)
 
 
 def current(pids: Pids) -> Callable[[], Iterable[int]]:
