@@ -13,6 +13,12 @@ def __getattr__(name: str) -> Any:
     that hosts a shard needs none of pandas and scipy."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bench.frames import load
-
+    try:
+        from bench.frames import load
+    except ModuleNotFoundError as error:
+        if (error.name or "bench").startswith("bench"):
+            raise
+        raise ImportError(
+            f"bench.load needs {error.name}: pip install 'heartbench[bench]'", name=error.name
+        ) from error
     return load

@@ -20,7 +20,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from bench import decide, shell
+from bench import catalogue, decide, shell
 from bench import doctor as machine
 from bench.errors import HarnessError, ScenarioError
 from bench.interruption import interruptible
@@ -105,12 +105,14 @@ def main() -> None:
     """
 
 
-for command in (*shell.COMMANDS, *decide.COMMANDS):
+for command in (*shell.COMMANDS, *decide.COMMANDS, *catalogue.COMMANDS):
     main.add_command(command)
 
 
 @main.command()
-@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@click.argument(
+    "scenarios", metavar="SCENARIO...", nargs=-1, required=True, shell_complete=catalogue.scenarios
+)
 @overrides
 @as_json
 def validate(scenarios: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
@@ -139,7 +141,7 @@ def schema(as_json: bool) -> None:  # noqa: ARG001 - it is JSON in any case
 
 
 @main.command()
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=catalogue.scenarios)
 @overrides
 @as_json
 def plan(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -153,7 +155,7 @@ def plan(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("scenario", default="quickstart")
+@click.argument("scenario", default="quickstart", shell_complete=catalogue.scenarios)
 @overrides
 @servers
 @click.option("--clean", is_flag=True, help="Only remove what dead harnesses have left here.")
@@ -192,7 +194,7 @@ def _clean(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1)
+@click.argument("scenarios", metavar="[SCENARIO]...", nargs=-1, shell_complete=catalogue.scenarios)
 @overrides
 @click.option("--repeat", type=click.IntRange(min=1), help="Repeat so often; overrides the file.")
 @click.option(
@@ -294,7 +296,7 @@ def run(
 )
 @as_json
 def calibrate(servers: str, output: Path, as_json: bool) -> None:
-    """Measure what this machine's servers take, for --engine sim; takes about five minutes."""
+    """Measure what this machine's servers take, for --engine sim; takes about seven minutes."""
     from bench.durable import write_text
     from bench.engines.live.calibrate import calibrate as measure
 

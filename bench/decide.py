@@ -1,4 +1,4 @@
-"""The commands that decide: a report, a comparison, a gate."""
+"""The commands that work on results: a report, an excerpt, a comparison, a gate."""
 
 from __future__ import annotations
 
@@ -29,34 +29,111 @@ _tolerances = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
-    help="The page to write.",
+    help="The file to write: a page (.html), tables (.md), or the figure of a sweep (.svg).",
 )
 @as_json
 def report(results: tuple[str, ...], out: Path, as_json: bool) -> None:
-    """Write a page about a result, or about several side by side; it opens offline."""
-    from bench.report.html import report as write  # not at import: it needs matplotlib
+    """Write about a result, or about several side by side.
+
+    A page opens offline. Tables go into a document that is there already, between its marks.
+    """
+    from bench.report.document import report as write  # not at import: it needs pandas
 
     written = write(results, out)
     click.echo(json.dumps(written.to_json(), indent=2) if as_json else f"report: {written.path}")
 
 
 @click.command()
-@click.argument("baseline", metavar="A")
-@click.argument("result", metavar="B")
-@_tolerances
+@click.argument("result", metavar="RESULT")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The folder of results to write it to, such as results/examples.",
+)
+@click.option("--figures", is_flag=True, help="Keep the figures alone, and no event.")
 @as_json
-def compare(baseline: str, result: str, tolerances: tuple[str, ...], as_json: bool) -> None:
-    """Show what changed from result A to result B.
+def excerpt(result: str, out: Path, figures: bool, as_json: bool) -> None:
+    """Write a result anew, small enough to be committed.
+
+    All figures stay; of what they were made of, the victims' events do.
+    """
+    from bench.store import excerpt as write  # not at import: it needs pandas
+    from bench.store import load
+
+    written = write(load(result), out, victims=not figures)
+    click.echo(json.dumps({"path": str(written)}) if as_json else f"excerpt: {written}")
+
+
+@click.command()
+@click.argument("results", metavar="A [B]", nargs=-1, required=True)
+@_tolerances
+@click.option(
+    "--against-model",
+    is_flag=True,
+    help="Compare live results, those of a scenario pooled, with as many simulations as it takes.",
+)
+@click.option(
+    "--calibration",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The simulations'; see heartbench calibrate.",
+)
+@click.option(
+    "--detections",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Simulate until there are so many of each kind.",
+)
+@as_json
+def compare(
+    results: tuple[str, ...],
+    tolerances: tuple[str, ...],
+    against_model: bool,
+    calibration: Path | None,
+    detections: int,
+    as_json: bool,
+) -> None:
+    """Show what changed from result A to result B, or how far the model is off.
 
     Of one scenario B is judged by A, as `gate` does; of different ones nothing is judged. A live
     and a simulated result show how far the prediction was off.
+
+    \b
+    heartbench compare A B
+    heartbench compare LIVE... --against-model   exit codes: 0 near enough; 1 too far off;
+                                                 3 too few detections to tell
     """
+    if against_model:
+        _try_model(results, calibration, detections, as_json)
+        return
+    if len(results) != 2:
+        raise click.UsageError("compare takes two results, A and B; more with --against-model")
     from bench.compare import compare as compared
     from bench.compare import text
     from bench.gate.tolerances import Tolerances
 
-    found = compared(baseline, result, Tolerances().changed(tolerances))
+    found = compared(*results, Tolerances().changed(tolerances))
     _end(json.dumps(found.to_json(), indent=2) if as_json else text(found), found.exit_code)
+
+
+def _try_model(
+    results: tuple[str, ...], calibration: Path | None, detections: int, as_json: bool
+) -> None:
+    from bench.calibration import STATED
+    from bench.calibration import load as load_calibration
+    from bench.trial import exit_code, text, trial
+
+    def tell(scenario: str, done: int, of: int) -> None:
+        if done in (1, of) or done % max(1, of // 10) == 0:
+            click.echo(f"{scenario}: {done:,} of {of:,} simulated", err=True)
+
+    costs = STATED if calibration is None else load_calibration(calibration)
+    trials = trial(results, costs, detections, tell)
+    told = json.dumps([each.to_json() for each in trials], indent=2) if as_json else text(trials)
+    _end(told, exit_code(trials))
 
 
 @click.command()
@@ -163,4 +240,4 @@ def _end(told: str, exit_code: int) -> None:
         raise click.exceptions.Exit(exit_code)
 
 
-COMMANDS = (report, compare, gate)
+COMMANDS = (report, excerpt, compare, gate)

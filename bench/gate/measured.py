@@ -31,6 +31,9 @@ COUNTERS: Mapping[str, Sequence[Sequence[str]]] = {
 }
 """Cumulative metrics that are summed; of several choices, the first that the servers tell."""
 
+COVERED = 0.25
+"""Of the window; readings that lie closer together, as after a stall, say nothing of a rate."""
+
 WATCH_EVENTS = [f"watch_events_{what}" for what in ("created", "deleted", "changed", "children")]
 
 UNCOMPARED = ("name", "question", "repeat", "slo", "audit")
@@ -141,7 +144,7 @@ def _counts(record: Record) -> Iterator[tuple[str, float]]:
         settled = metrics[metrics["t"].between(window.start, window.end)]
         for name, counters in COUNTERS.items():
             grown = next(filter(None, (_growth(settled, each) for each in counters)), None)
-            if grown is not None and grown[1] > 0:
+            if grown is not None and grown[1] > COVERED * (window.end - window.start):
                 yield f"counts.{name}_per_service_second", grown[0] / grown[1] / services
     if record.parameters.kind == "zookeeper":  # connections to a database come and go with its load
         for name, together in (("sessions", "max"), ("watches", "sum")):
@@ -152,11 +155,14 @@ def _counts(record: Record) -> Iterator[tuple[str, float]]:
 
 def _growth(metrics: pd.DataFrame, names: Sequence[str]) -> tuple[float, float] | None:
     """How much these counters grew from their first reading to their last, over all servers, and
-    in how many seconds. Nothing is interpolated: just before the first one was the ramp."""
+    in how many seconds; None where one was read but once. Nothing is interpolated: just before the
+    first reading was the ramp."""
     grown = 0.0
     rows = metrics[metrics["metric"].isin(names)]
     for _, series in rows.groupby(["source", "metric"]):
         values = series.sort_values("t")["value"]
+        if len(values) < 2:
+            return None
         steps = values.diff().fillna(0.0)
         grown += float(steps.where(steps >= 0, values).sum())  # who started again began at zero
     return None if rows.empty else (grown, float(rows["t"].max() - rows["t"].min()))

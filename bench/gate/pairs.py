@@ -21,6 +21,9 @@ from bench.result import Verdict
 HERE = Path(__file__).parents[2]
 """The sources that are running now."""
 
+CLONE = "versions of heartbench are compared in a clone of its repository: run it from there"
+REF = "name a commit, a branch or a tag"
+
 Say = Callable[[str], None]
 
 
@@ -88,25 +91,27 @@ def calibrate(
 def checked_out(ref: str) -> Iterator[Path]:
     """The repository's files as of a commit, a branch or a tag, for as long as the block lasts.
 
-    An archive, so that nothing of the repository itself changes.
+    An archive, so that nothing of the repository itself changes. Raises: RefError.
     """
-    top = _git("rev-parse", "--show-toplevel").strip()
-    commit = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").strip()
+    top = _git("rev-parse", "--show-toplevel", mend=CLONE).strip()
+    commit = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", mend=REF).strip()
     with TemporaryDirectory(prefix="heartbench-gate-") as folder:
         archive = Path(folder) / "archive.tar"
-        _git("-C", top, "archive", "--format=tar", f"--output={archive}", commit)
+        _git("-C", top, "archive", "--format=tar", f"--output={archive}", commit, mend=REF)
         place = Path(folder) / "sources"
         place.mkdir()
         subprocess.run(["tar", "-xf", archive, "-C", place], check=True)
         archive.unlink()
+        if not (place / "bench" / "__main__.py").exists():  # what is installed would run instead
+            raise RefError(f"{ref} of {top} has no heartbench in it; {CLONE}")
         yield place
 
 
-def _git(*words: str) -> str:
+def _git(*words: str, mend: str) -> str:
     done = subprocess.run(["git", "-C", HERE, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip() or "no such version"
-        raise RefError(f"git {' '.join(words)}: {said}; name a commit, a branch or a tag")
+        raise RefError(f"git {' '.join(words)}: {said}; {mend}")
     return done.stdout
 
 

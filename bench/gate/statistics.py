@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri, stdtrit
 
 RESAMPLES = 10_000
 SEED = 20_021
@@ -61,13 +61,13 @@ def visible(spread: float, pairs: int, tolerance: float) -> float:
     """The growth from which on so many pairs of such noise are likely (in 9 of 10 comparisons) to
     show that the tolerance is passed; 0.3 is 30%."""
     error = spread / math.sqrt(pairs)
-    wide = stats.t.ppf(0.975, pairs - 1) + stats.norm.ppf(0.9)
+    wide = stdtrit(pairs - 1, 0.975) + ndtri(0.9)
     return (1 + tolerance) * math.exp(float(wide) * error) - 1
 
 
 def _interval(logs: NDArray[np.float64], seed: int) -> tuple[float, float]:
     number = len(logs)
-    tail = float(stats.norm.cdf(-math.sqrt(number / (number - 1)) * stats.t.ppf(0.975, number - 1)))
+    tail = float(ndtr(-math.sqrt(number / (number - 1)) * stdtrit(number - 1, 0.975)))
     draws = np.random.default_rng(seed).integers(number, size=(RESAMPLES, number))
     low, high = np.quantile(logs[draws].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)

@@ -1,7 +1,7 @@
 """Scenarios: from YAML to a frozen value, with every error at its position."""
 
 from bench.scenario.faults import Fault, LinkFault, ServerFault, ServiceFault
-from bench.scenario.load import dump, find, load, loads
+from bench.scenario.load import dump, find, load, loads, shipped
 from bench.scenario.model import Scenario, schema
 from bench.scenario.parts import Audit, Backend, Services, SqlBackend, ZooKeeperBackend
 from bench.scenario.phases import Phase
@@ -33,4 +33,5 @@ __all__ = [
     "loads",
     "points",
     "schema",
+    "shipped",
 ]

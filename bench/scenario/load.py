@@ -19,8 +19,8 @@ from bench.scenario.positions import Document, Position
 from bench.scenario.quantities import WrongValue
 from bench.scenario.slo import Rule, Slo
 from bench.scenario.strict import KEY, Problem
+from bench.shipped import folder
 
-SHIPPED = Path(__file__).parents[2] / "scenarios"
 LARGEST_FILE = 1_000_000
 """Bytes; a scenario is a page that somebody wrote."""
 
@@ -78,12 +78,17 @@ def find(argument: str) -> Path:
     with suppress(OSError):  # a name too long for a file, say
         if path.exists() and not path.is_dir():
             return path
-    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
-    if argument in shipped:
-        return shipped[argument]
-    close = difflib.get_close_matches(path.stem, shipped, n=1)
-    right = f"did you mean {close[0]!r}?" if close else f"a file, or one of {', '.join(shipped)}"
+    known = {file.stem: file for file in shipped()}
+    if argument in known:
+        return known[argument]
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    right = f"did you mean {close[0]!r}?" if close else f"a file, or one of {', '.join(known)}"
     raise ScenarioError([f"{argument}: there is no such scenario ({right})"])
+
+
+def shipped() -> tuple[Path, ...]:
+    """The files of all scenarios that are shipped, by name."""
+    return tuple(sorted(folder("scenarios").glob("*.yaml")))
 
 
 def dump(scenario: Scenario) -> str:

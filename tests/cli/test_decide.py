@@ -35,6 +35,27 @@ def test_a_report_is_written_where_it_is_wanted(tmp_path: Path, before: Path) ->
     assert "How late is a crash noticed?" in page.read_text()
 
 
+def test_tables_go_into_a_document_between_its_marks(tmp_path: Path, before: Path) -> None:
+    document = tmp_path / "NOTES.md"
+    marks = "<!-- heartbench report: by-hand -->\n<!-- end of by-hand -->\n"
+    document.write_text(f"# Notes\n\n{marks}")
+    assert heartbench("report", before, "-o", document).exit_code == 0
+    assert "| server CPU | 0.1 cores |" in document.read_text()
+    document.write_text("# Notes\n")
+    told = heartbench("report", before, "-o", document)
+    assert told.exit_code == 2
+    assert "has no place for this report; write the lines <!-- heartbench" in told.stderr
+
+
+def test_an_excerpt_can_be_reported_on_like_the_whole(tmp_path: Path, before: Path) -> None:
+    told = heartbench("excerpt", before, "-o", tmp_path / "examples", "--json")
+    assert told.exit_code == 0, told.output
+    assert Path(json.loads(told.stdout)["path"]).parent.parent == tmp_path / "examples"
+    for number, result in enumerate((before, tmp_path / "examples")):
+        assert heartbench("report", result, "-o", tmp_path / f"{number}.md").exit_code == 0
+    assert (tmp_path / "0.md").read_text() == (tmp_path / "1.md").read_text()
+
+
 def test_a_comparison_ends_with_its_verdicts_exit_code(before: Path, after: Path) -> None:
     told = heartbench("compare", before, after)
     assert told.exit_code == 1

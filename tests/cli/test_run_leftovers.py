@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.engines.live.provision.local import OWNER
 from bench.engines.live.provision.owner import stamp
 
@@ -25,6 +27,7 @@ def clean(temporary: Path, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("dead_harnesses")
 def test_only_what_dead_harnesses_left_is_removed_and_each_is_named(tmp_path: Path) -> None:
     for name in ("heartbench-dead", "heartbench-alive", "somebodys-own"):
         (tmp_path / name / "data").mkdir(parents=True)

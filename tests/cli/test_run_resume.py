@@ -24,7 +24,7 @@ from bench.store import Store, load
 from tests.live.runs import harness, require, scenario
 from tests.unit.history import History
 
-A_MOMENT = [{"settle": "500ms"}, {"hold": "1s"}]
+A_MOMENT = [{"settle": "500ms"}, {"hold": "2s"}]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def heartbench(*arguments: str, temporary: Path) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.alone
+@pytest.mark.usefixtures("dead_harnesses")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_ended_in_its_second_run_is_completed(
     number: signal.Signals, folder: Path

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.report.figure import figure
+from bench.report.markdown import markdown, placed
+from bench.store import load
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"(?:\]\(|^\[\w+\]: )([^)#\s]+\.py)#(\w+)", re.MULTILINE)
@@ -34,10 +38,11 @@ def test_a_link_leads_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_a_link_to_a_test_names_one_that_exists(path: Path) -> None:
+def test_a_link_into_code_names_what_is_there(path: Path) -> None:
     for target, name in SYMBOL.findall(path.read_text()):
         code = (path.parent / target).read_text()
-        assert re.search(rf"^def {name}\(", code, re.MULTILINE), f"{target} has no {name}"
+        defined = rf"^ *(def |class )?{name}\b *[(:=]"
+        assert re.search(defined, code, re.MULTILINE), f"{target} has no {name}"
 
 
 def test_every_cell_of_the_guarantees_is_shown_by_something() -> None:
@@ -49,3 +54,11 @@ def test_every_cell_of_the_guarantees_is_shown_by_something() -> None:
     assert [cell for cell in cells if "](" not in cell and "][" not in cell] == [
         cell for cell in cells if cell in headings
     ]
+
+
+def test_the_headline_is_what_its_command_makes_of_the_committed_result() -> None:
+    """`make readme` writes both anew."""
+    result = load(ROOT / "results/examples/equal-detection")
+    readme = (ROOT / "README.md").read_text()
+    assert placed(readme, markdown([result])) == readme
+    assert figure(result) == (ROOT / "docs/figures/equal-detection.svg").read_text()

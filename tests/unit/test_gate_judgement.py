@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ScenarioError
@@ -18,7 +19,9 @@ from bench.gate import Judgement, Measured, Outcome, Tolerances, judge, measured
 from bench.gate.measured import RunFigures
 from bench.gate.noise import noise, read
 from bench.gate.statistics import ratio, visible
+from bench.result import METRICS, frame
 from bench.store import ResultError
+from tests.report.results import run, write
 
 MACHINE = {"cpu": "made up", "cores": 2, "system": "Linux"}
 STATEMENTS = "counts.statements_per_service_second"
@@ -189,6 +192,7 @@ def test_the_interval_covers_the_true_ratio() -> None:
         assert 0.92 <= covered / 300 <= 0.98
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.lists(st.floats(0.01, 100.0), min_size=2, max_size=12),
     st.floats(0.1, 10.0),
@@ -291,3 +295,27 @@ def test_an_outcome_can_be_written_as_json() -> None:
     told = json.loads(json.dumps(timed([1.0], [1.0]).to_json(), allow_nan=False))
     assert (told["verdict"], told["exit_code"]) == ("inconclusive", 3)
     assert (told["rows"][0]["ratio"]["low"], told["rows"][0]["ratio"]["high"]) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("readings", "rate"),
+    [
+        ([(20.0, "a", 100.0), (90.0, "a", 800.0)], 10.0 / 4),
+        ([(20.0, "a", 100.0), (90.0, "a", 800.0), (90.0, "b", 5.0)], None),  # b: but once
+        ([(40.0, "a", 100.0), (41.0, "a", 100.0)], None),  # both of one moment
+    ],
+)
+def test_what_was_hardly_read_is_not_counted(
+    tmp_path: Path, readings: list[tuple[float, str, float]], rate: float | None
+) -> None:
+    """Of a window of 90 s and four services; it would be taken for an improvement."""
+    record = run()
+    others = record.metrics[record.metrics["metric"] != "statements"]
+    rows = [
+        {**others.iloc[0], "t": t, "source": source, "metric": "statements", "value": value}
+        for t, source, value in readings
+    ]
+    metrics = frame(METRICS, pd.concat([others, pd.DataFrame(rows)], ignore_index=True))
+    found = measured(write(tmp_path, replace(record, metrics=metrics)))
+    (value,) = found.values("db", STATEMENTS)
+    assert value == (None if rate is None else pytest.approx(rate))

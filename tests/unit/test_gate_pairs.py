@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bench.gate import Judgement, Tolerances
-from bench.gate.pairs import HERE, PairsError, RefError, against, calibrate, checked_out
+from bench.gate.pairs import PairsError, RefError, against, calibrate, checked_out
+from tests.report.results import run, write
 
 SCENARIO = """\
 version: 1
@@ -18,46 +21,54 @@ services: {count: 4}
 """
 
 PROGRAM = """\
-import json, os, sys
-from pathlib import Path
-sys.path[:0] = [{root!r}]  # for what is imported from here on; this file is the version's own
-sys.modules.pop("bench", None)
-from tests.report.results import run, write
+import json, os, shutil, sys
 sets = dict(word.removeprefix("--set=").split("=", 1) for word in sys.argv if word[:6] == "--set=")
-seed = int(sets["seed"])
-out = Path(sys.argv[sys.argv.index("--out") + 1])
+out = sys.argv[sys.argv.index("--out") + 1]
 with open({journal!r}, "a") as journal:
-    journal.write(json.dumps([{name!r}, seed, sets["repeat"], os.getcwd()]) + "\\n")
-record = run(statements={statements}, cpu=0.1 + 0.01 * seed)
-if seed == {late}:
-    record.metrics.loc[record.metrics["metric"] == "lateness", "value"] = 3.0
-write(out, record, scenario={{"seed": seed}})
+    journal.write(json.dumps([{name!r}, int(sets["seed"]), sets["repeat"], os.getcwd()]) + "\\n")
+shutil.copytree(os.path.join({results!r}, sets["seed"]), out, symlinks=True)
 """
 """Stands in for a version: it takes the place of `python -m bench run`, which takes minutes, and
 leaves a result of known figures behind."""
 
+Results = Callable[..., Path]
 
-def version(folder: Path, journal: Path, name: str, statements: float, late: int = 0) -> Path:
-    """`late`: the seed with which its run is invalid."""
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What a version leaves that issues so many statements, by its seed, made once."""
+
+    @cache
+    def made(statements: float, late: int = 0) -> Path:
+        """`late`: the seed with which the run is invalid."""
+        folder = tmp_path_factory.mktemp("results")
+        for seed in (1, 2):
+            record = run(statements=statements, cpu=0.1 + 0.01 * seed)
+            if seed == late:
+                record.metrics.loc[record.metrics["metric"] == "lateness", "value"] = 3.0
+            write(folder / str(seed), record, scenario={"seed": seed})
+        return folder
+
+    return made
+
+
+def version(folder: Path, journal: Path, name: str, results: Path) -> None:
     (folder / "bench").mkdir(parents=True, exist_ok=True)
     (folder / "bench" / "__init__.py").write_text("")
-    program = PROGRAM.format(
-        root=str(HERE), journal=str(journal), name=name, statements=statements, late=late
-    )
+    program = PROGRAM.format(journal=str(journal), name=name, results=str(results))
     (folder / "bench" / "__main__.py").write_text(program)
-    return folder
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repository(tmp_path: Path, results: Results, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A version under the tag `v1`, and sources that issue one statement more."""
     folder, journal = tmp_path / "repository", tmp_path / "journal"
     (tmp_path / "scenario.yaml").write_text(SCENARIO)
-    version(folder, journal, "v1", statements=40.0)
+    version(folder, journal, "v1", results(statements=40.0))
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"], ["tag", "v1"]):
         subprocess.run([*git, *words], check=True)
-    version(folder, journal, "ours", statements=80.0)
+    version(folder, journal, "ours", results(statements=80.0))
     monkeypatch.setattr("bench.gate.pairs.HERE", folder)
     return folder
 
@@ -96,8 +107,10 @@ def test_the_noise_floor_is_that_of_the_sources_against_themselves(
     assert floor.spread["db"]["load.server_cpu_cores"] == pytest.approx(0.0)
 
 
-def test_a_pair_with_an_invalid_run_is_left_out_and_named(repository: Path, tmp_path: Path) -> None:
-    version(repository, tmp_path / "journal", "ours", statements=40.0, late=2)
+def test_a_pair_with_an_invalid_run_is_left_out_and_named(
+    repository: Path, results: Results, tmp_path: Path
+) -> None:
+    version(repository, tmp_path / "journal", "ours", results(statements=40.0, late=2))
     outcome = against(tmp_path / "scenario.yaml", "v1", pairs=2)
     assert outcome.judgement is Judgement.INCONCLUSIVE
     assert {row.ratio.pairs for row in outcome.rows if row.ratio} == {1}
@@ -116,6 +129,25 @@ def test_an_unknown_version_is_refused(repository: Path, tmp_path: Path) -> None
     with pytest.raises(RefError, match="name a commit, a branch or a tag") as refused:
         against(tmp_path / "scenario.yaml", "v2")
     assert refused.value.exit_code == 2
+
+
+def test_a_repository_of_something_else_is_refused(repository: Path, tmp_path: Path) -> None:
+    """Such as that of a project whose virtual environment heartbench is installed in: it would
+    be compared with itself."""
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["rm", "-rq", "--cached", "bench"], ["commit", "-qm", "two"], ["tag", "v2"]):
+        subprocess.run([*git, *words], check=True)
+    with pytest.raises(RefError, match=r"v2 of .* has no heartbench in it; .* in a clone"):
+        against(tmp_path / "scenario.yaml", "v2")
+
+
+def test_without_a_repository_it_says_where_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.gate.pairs.HERE", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(RefError, match=r"not a git repository.*run it from there"):
+        against(tmp_path / "scenario.yaml", "HEAD")
 
 
 def test_a_checkout_has_the_commits_files_and_is_gone_afterwards() -> None:

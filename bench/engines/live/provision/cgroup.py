@@ -92,10 +92,11 @@ def own_folder(pid: int, controller: str) -> Path | None:
 def abandoned() -> Iterator[tuple[str, int]]:
     """The groups of dead harnesses, each with its owner."""
     for mounted in _mounts().values():
-        for each in mounted.rglob(f"{_PREFIX}*"):
-            stamped = "-".join(each.name.removeprefix(_PREFIX).split("-")[:2])
-            if (owner := dead(stamped)) is not None:
-                yield str(each), owner
+        for parent, names, _ in os.walk(mounted):  # unlike rglob it bears that groups vanish
+            for name in names:
+                stamped = "-".join(name.removeprefix(_PREFIX).split("-")[:2])
+                if name.startswith(_PREFIX) and (owner := dead(stamped)) is not None:
+                    yield str(Path(parent, name)), owner
 
 
 def remove(name: str) -> None:

@@ -106,7 +106,8 @@ def abandoned() -> Iterator[tuple[str, int]]:
     if missing_engine():
         return
     with engine() as client:
-        for container in client.containers.list(all=True, filters={"label": STAMP_LABEL}):
+        ours: dict[str, str | list[str] | bool] = {"label": STAMP_LABEL}
+        for container in client.containers.list(all=True, filters=ours, ignore_removed=True):
             owner = dead(container.labels[STAMP_LABEL])
             if owner is not None and container.name:
                 yield container.name, owner

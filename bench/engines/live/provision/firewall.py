@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from bench import shipped
 from bench.engines.live.provision.owner import dead, stamp
 from bench.engines.live.provision.spec import Lack
 from bench.errors import MachineError
@@ -39,7 +40,7 @@ _HOOKS = {"INPUT": "in", "OUTPUT": "out"}
 def missing() -> list[Lack]:
     """What keeps us from setting rules; found out by setting one that concerns no packet."""
     if shutil.which("iptables-restore") is None:
-        mend = "run containers/install-packages servers"
+        mend = f"run {shipped.command('install-packages servers')}"
         return [Lack("iptables", "links are cut by its rules", mend)]
     try:
         with rules(leaving=[("-m", "cgroup", "!", "--path", "", "-p", "tcp", "--syn")]):
@@ -86,10 +87,12 @@ def abandoned() -> Iterator[tuple[str, int]]:
 
 def remove(chain: str) -> None:
     """Take a chain of ours away; harmless if it is gone. Raises MachineError."""
-    if f":{chain} " not in _iptables(["iptables-save", "-t", "filter"]):
-        return
     hook = next(hook for hook, ending in _HOOKS.items() if chain.endswith(f"-{ending}"))
-    _remove({chain: hook})
+    try:
+        _remove({chain: hook})
+    except MachineError:
+        if f":{chain} " in _iptables(["iptables-save", "-t", "filter"]):
+            raise
 
 
 def _remove(chains: dict[str, str]) -> None:

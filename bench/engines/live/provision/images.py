@@ -11,6 +11,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 
+from bench import shipped
 from bench.engines.live.provision import zookeeper
 from bench.engines.live.provision.process import tail
 from bench.engines.live.provision.spec import Kind, Lack, ProvisionError, ServerSpec
@@ -22,7 +23,7 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 ENGINE_TIMEOUT = 120
 """Seconds for one answer of the engine; the build of an image streams, so each step counts."""
 
-_SOURCES = Path(__file__).parents[4] / "containers"
+_SOURCES = shipped.folder("containers")
 _FOLDERS: dict[Kind, str] = {"sql": "postgres", "zookeeper": "zookeeper"}
 
 
@@ -56,7 +57,7 @@ def missing_engine() -> list[Lack]:
             return [Lack("a Docker engine", why, "join the group docker")]
         except OSError as error:
             why = f"none answers at {host} ({error.strerror})"
-            return [Lack("a Docker engine", why, "run containers/start-engine")]
+            return [Lack("a Docker engine", why, f"run {shipped.command('start-engine')}")]
     with engine() as client:
         # Docker Desktop's engine has a socket here, but runs in a virtual machine.
         here = client.info().get("KernelVersion") == os.uname().release
@@ -73,12 +74,12 @@ def _missing_image(client: docker.DockerClient, spec: ServerSpec) -> list[Lack]:
         why = "it is not on this machine and cannot be pulled"
         return [Lack(f"the image {name}", why, f"see what docker pull {name} says")]
     if not (_SOURCES / _FOLDERS[spec.kind]).is_dir():
-        why = "it is built from the source tree's containers/, which this installation lacks"
-        return [Lack(f"the image {name}", why, "build it there, or name another image")]
+        why = "it is built from containers/, which this installation lacks"
+        return [Lack(f"the image {name}", why, "install heartbench again, or name another image")]
     if _here(client, BASE_IMAGE) or _obtainable(client, BASE_IMAGE):
         return []
     why = f"{name} is built on it; it is not on this machine and cannot be pulled"
-    return [Lack(f"the image {BASE_IMAGE}", why, "run containers/make-base-image")]
+    return [Lack(f"the image {BASE_IMAGE}", why, f"run {shipped.command('make-base-image')}")]
 
 
 def prepare(spec: ServerSpec, tell: Callable[[str], None]) -> None:

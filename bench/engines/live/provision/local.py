@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 
+from bench import shipped
 from bench.engines.live.provision import postgresql, zookeeper
 from bench.engines.live.provision.cgroup import Group, group
 from bench.engines.live.provision.deployment import Deployment, Server
@@ -23,7 +24,7 @@ from bench.engines.live.provision.spec import LOOPBACK, Lack, ProvisionError, Se
 from bench.engines.live.provision.startup import ports, wait_until
 from bench.interruption import Cleanup, postponed
 
-INSTALL = "run containers/install-packages servers"
+INSTALL = f"run {shipped.command('install-packages servers')}"
 UNPRIVILEGED = "postgres"
 """PostgreSQL refuses to run as root; its package brings this user."""
 

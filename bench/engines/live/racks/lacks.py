@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 
+from bench import shipped
 from bench.engines.live.provision.spec import Lack
 from bench.engines.live.racks.delays import has_netem, tun
 from bench.engines.live.racks.namespaces import CommandFailed, forward, run, secluded
 
-INSTALL = "run containers/install-packages servers"
+INSTALL = f"run {shipped.command('install-packages servers')}"
 _WHY = "faults on links want racks with a network of their own"
 
 
