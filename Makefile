@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check docs readme bench clean
 
 setup: $(READY)
 	containers/install-packages servers
@@ -19,10 +19,10 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/heartbench run scenarios/quickstart.yaml
 
-# Most tests wait for timeouts of real servers: three at a time keep two cores half busy.
+# Most tests wait for timeouts of real servers: four at a time keep two cores busy.
 test: setup check
 	containers/install-packages browser
-	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --benchmark-disable
+	$(BIN)/pytest -m "not alone" --numprocesses 4 --dist worksteal --benchmark-disable
 	$(BIN)/pytest -m alone
 
 check: $(READY)
@@ -30,7 +30,17 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy docs/examples/heartbench-directory/heartbench_directory.py
+	$(BIN)/mypy docs/conf.py docs/extensions
 	$(BIN)/lint-imports --no-cache
+
+# The documentation's site, in build/docs; it executes the notebooks, a minute. Every warning is an error.
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going --quiet --jobs 2 docs build/docs
+
+# The headline's table and figure, from the committed result.
+readme: $(READY)
+	$(BIN)/heartbench report results/examples/equal-detection -o README.md
+	$(BIN)/heartbench report results/examples/equal-detection -o docs/figures/equal-detection.svg
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-columns=mean,rounds -s

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,18 +11,25 @@ import pytest
 import sqlalchemy
 
 from bench.engines.live.provision import Deployment, ServerSpec, missing, provision
+from tests.lacking import none_lacking
 
 _numbers = itertools.count()
+
+
+@pytest.fixture
+def dead_harnesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For tests that make what dead harnesses leave, or remove it: one at a time, since whoever
+    removes such things removes everybody's."""
+    shared = tmp_path_factory.getbasetemp().parent  # by all processes of pytest-xdist
+    with (shared / "dead-harnesses.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
 def servers(spec: ServerSpec) -> Iterator[Deployment]:
     """Servers on this machine; without their binaries the test fails in CI and skips elsewhere."""
-    if lacks := missing(spec, "local"):
-        message = "\n".join(map(str, lacks))
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    none_lacking(missing(spec, "local"))
     with provision(spec, where="local") as deployment:
         yield deployment
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from bench.engines.live.provision import ServerSpec, missing
+from tests.lacking import none_lacking
 
 BACKENDS: Mapping[str, Mapping[str, object]] = {
     "nova": {"kind": "sql", "profile": "nova", "interval": "1s", "timeout": "4s", "poll": "read"},
@@ -59,11 +60,7 @@ def scenario(*backends: str, phases: list[dict[str, Any]], **changes: object) ->
 
 def require(where: str, *specs: ServerSpec) -> None:
     """Skips where servers of these kinds can't be had, but not in continuous integration."""
-    if lacks := [lack for spec in specs for lack in missing(spec, where)]:
-        message = "; ".join(f"{lack.what}: {lack.why}" for lack in lacks)
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    none_lacking(lack for spec in specs for lack in missing(spec, where))
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ EARLY = 0.2
 
 SERVICES = 200
 VICTIMS = 10
+AT_ONCE = 3
+"""Runs at a time."""
 LASTING = {"database killed", "leader killed"}
 """Of the rows about servers, those that every run of the tests can afford."""
 
@@ -70,14 +73,19 @@ def test_the_page_shows_the_table() -> None:
     assert table() in page.read_text(), "python -m tests.live.outcomes prints the table as it is"
 
 
-def _text(backends: Mapping[str, object], phases: list[dict[str, Any]], racks: int = 1) -> str:
+def _text(
+    backend: str,
+    settings: Mapping[str, object],
+    phases: list[dict[str, Any]],
+    racks: int = 1,
+) -> str:
     return yaml.safe_dump(
         {
             "version": 1,
             "name": "outcomes",
             "question": "Does each fault do what its mechanism implies?",
             "seed": 5,
-            "backends": dict(backends),
+            "backends": {backend: dict(settings)},
             "services": {"count": SERVICES, "library": 20, "ramp": "100/s", "racks": racks},
             "observers": 2,
             "audit": {"lateness_p99": "5s"},
@@ -125,22 +133,31 @@ class Seen:
         return [name for name in names if there.get(name, 0) != observers]
 
 
-def _carry_out(text: str) -> dict[str, Seen]:
-    runs = {run.backend_name: run for run in plan(loads(text, "outcomes.yaml"))}
+def _carry_out(text: str) -> Seen:
+    [run] = plan(loads(text, "outcomes.yaml"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         with harness(folder, text, "--servers", "local") as running:
-            running.until(f"{next(iter(runs))}: ramp")
+            running.until(f"{run.backend_name}: ramp")
             code, _ = running.end(600.0)
         running.assert_nothing_left()
         assert code in (0, 1, 3), running.said
-        result = load(folder / "results")
-        seen = {}
-        for record in result.records():
-            assert record.complete, running.said
-            seen[record.backend] = Seen(runs[record.backend], record.events)
-        return seen
+        [record] = load(folder / "results").records()
+        assert record.complete, running.said
+        return Seen(run, record.events)
+
+
+def _side_by_side(texts: Mapping[str, str]) -> dict[str, Seen]:
+    """A harness for each, as most of their time is waiting."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(texts, pool.map(_carry_out, texts.values()), strict=True))
+
+
+def _on_each_backend(phases: list[dict[str, Any]], **changes: int) -> dict[str, Seen]:
+    return _side_by_side(
+        {name: _text(name, backend, phases, **changes) for name, backend in BACKENDS.items()}
+    )
 
 
 def _on_services(case: Case) -> dict[str, Any]:
@@ -157,7 +174,7 @@ def _on_link(place: int, case: Case) -> dict[str, Any]:
 def by_services() -> dict[str, Seen]:
     require("local", ServerSpec("sql"), ServerSpec("zookeeper"))
     cases = (*ON_SERVICES, *CLOCKS)
-    return _carry_out(_text(BACKENDS, [*map(_on_services, cases), {"hold": "32s"}]))
+    return _on_each_backend([*map(_on_services, cases), {"hold": "32s"}])
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +184,7 @@ def by_links() -> dict[str, Seen]:
         message = "; ".join(f"{lack.what}: {lack.why}" for lack in lacks)
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
     phases = [_on_link(place, case) for place, case in enumerate(ON_LINKS)]
-    return _carry_out(_text(BACKENDS, [*phases, {"hold": "40s"}], racks=len(ON_LINKS) + 3))
+    return _on_each_backend([*phases, {"hold": "40s"}], racks=len(ON_LINKS) + 3)
 
 
 def _each(cases: tuple[Case, ...]) -> list[Any]:
@@ -220,19 +237,23 @@ def test_nobody_else_is_called_dead_for_what_befell_some_racks(
     assert by_links[backend].dead(by_links[backend].untouched()) == []
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(it, id=f"{it.name}-{it.backend}-{it.servers}")
-        for it in ON_SERVERS
-        if it.name in LASTING or os.environ.get("FAULTS") == "all"
-    ],
-)
-def test_servers(case: ServerCase) -> None:
-    require("local", ServerSpec("sql" if case.backend != ZK else "zookeeper"))
-    backend = dict(BACKENDS[case.backend])
+CASES = {
+    f"{case.name}-{case.backend}-{case.servers}": case
+    for case in ON_SERVERS
+    if case.name in LASTING or os.environ.get("FAULTS") == "all"
+}
+
+
+@pytest.fixture(scope="module")
+def by_servers() -> dict[str, Seen]:
+    require("local", ServerSpec("sql"), ServerSpec("zookeeper"))
+    return _side_by_side({name: _on_server(case) for name, case in CASES.items()})
+
+
+def _on_server(case: ServerCase) -> str:
+    settings = dict(BACKENDS[case.backend])
     if case.backend == ZK:
-        backend |= {"servers": case.servers, "session_timeout": SESSION, "tick": SHORT_TICK}
+        settings |= {"servers": case.servers, "session_timeout": SESSION, "tick": SHORT_TICK}
     phases: list[dict[str, Any]] = [
         {"fault": dict(case.fault)},
         {"hold": "32s"},
@@ -240,9 +261,14 @@ def test_servers(case: ServerCase) -> None:
         {"fault": {"kind": "crash", "select": {"count": VICTIMS}}},
         {"hold": "10s"},
     ]
-    seen = _carry_out(_text({case.backend: backend}, phases))[case.backend]
+    return _text(case.backend, settings, phases)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_servers(by_servers: dict[str, Seen], name: str) -> None:
+    seen = by_servers[name]
     others = seen.untouched()
-    _expect(case.others, seen.dead(others), others)
+    _expect(CASES[name].others, seen.dead(others), others)
     assert seen.absent(others) == []
     assert set(seen.dead(seen.victims(1))) == set(seen.victims(1))
     assert len(seen.servers[seen.servers["kind"] == Kind.SERVER_BACK])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from membership.testing import eventually
 
 pytestmark = pytest.mark.alone
 
+NAMES = ("nova", "tuned", "zk")
 TIMEOUT = 4.0
 """Of every backend, in s."""
 FORGIVEN = 2.0
@@ -90,14 +92,22 @@ class History:
         return [event.kind for event in self.truth(service) if event.kind not in learnt]
 
 
-@pytest.fixture(scope="module", params=["nova", "tuned", "zk"])
-def history(request: pytest.FixtureRequest) -> History:
-    """All of the faults at once."""
-    name = request.param
-    servers: Deployment = request.getfixturevalue("zookeeper" if name == "zk" else "postgres")
-    scenario = loads(SCENARIO.replace("GROUP", name), "faults")
-    [run] = [run for run in plan(scenario) if run.backend_name == name]
-    return carry_out(run, servers)
+@pytest.fixture(scope="module")
+def histories(postgres: Deployment, zookeeper: Deployment) -> dict[str, History]:
+    """All of the faults at once, on all backends side by side."""
+
+    def history(name: str) -> History:
+        scenario = loads(SCENARIO.replace("GROUP", name), "faults")
+        [run] = [run for run in plan(scenario) if run.backend_name == name]
+        return carry_out(run, zookeeper if name == "zk" else postgres)
+
+    with ThreadPoolExecutor(len(NAMES)) as pool:
+        return dict(zip(NAMES, pool.map(history, NAMES), strict=True))
+
+
+@pytest.fixture(params=NAMES)
+def history(histories: dict[str, History], request: pytest.FixtureRequest) -> History:
+    return histories[request.param]
 
 
 def carry_out(run: Run, deployment: Deployment) -> History:

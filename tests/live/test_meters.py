@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from bench.engines.live.meters import Meter, Reading, Readings, metered
 from bench.engines.live.meters.network import traffic
-from bench.engines.live.meters.processes import machine, tree
+from bench.engines.live.meters.processes import machine, memory, tree
 from bench.engines.live.meters.servers import servers
 from bench.engines.live.provision import Deployment, Server, ServerSpec, firewall, provision
 from bench.errors import MachineError
+from tests.lacking import none_lacking
 from tests.live.runs import require
 
 PATIENCE = 30.0
@@ -81,8 +83,7 @@ def test_bytes_are_counted_where_they_go(where: str) -> None:
     """A megabyte that is sent and committed has gone over the network, and to the disk."""
     spec = ServerSpec("sql")
     require(where, spec)
-    if firewall.missing():
-        pytest.skip("no packet rules here")
+    none_lacking(firewall.missing())
     with provision(spec, where=where) as deployment:
         engine = create_engine(deployment.url, poolclass=NullPool)
         with engine.begin() as connection:
@@ -171,6 +172,15 @@ def test_one_that_stands_still_holds_up_no_other(mortal_postgres: Deployment) ->
         before = count(readings, "machine", "network_bytes")
         until(lambda: count(readings, "machine", "network_bytes") > before + 3, "others are read")
         control.go_on()
+
+
+def test_each_process_is_weighed_alone_and_one_that_ended_is_not() -> None:
+    with subprocess.Popen(["sleep", "0"]) as ended:
+        ended.wait()
+    held = bytearray(os.urandom(20_000_000))
+    found = now([memory({"me": os.getpid(), "gone": ended.pid})])
+    assert found.keys() == {("me", "rss_bytes")}
+    assert found["me", "rss_bytes"] > len(held)
 
 
 def test_a_meter_that_fails_is_named_and_others_go_on() -> None:

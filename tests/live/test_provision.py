@@ -1,6 +1,7 @@
 """Real servers come up, say who they are, and are gone afterwards, whatever ended them."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -524,7 +525,8 @@ def test_clients_may_be_given_another_address_than_loopback(workdir: Path) -> No
             use(deployment)
 
 
-@pytest.mark.parametrize("where", ["local", "docker"])
+@pytest.mark.usefixtures("dead_harnesses")
+@PLACES
 def test_what_a_killed_harness_leaves_is_found_and_removed(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -577,6 +579,26 @@ def test_what_a_killed_harness_leaves_is_found_and_removed(
 def of(pid: int) -> list[str]:
     """What is left of that harness, the right way round to remove it."""
     return [leftover.what for leftover in leftovers() if leftover.owner == pid]
+
+
+def test_control_groups_that_vanish_while_they_are_looked_for_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others' come and go all the time."""
+    for number in range(3):
+        (tmp_path / str(number) / f"heartbench-{number}-0-pg").mkdir(parents=True)
+
+    def dead(stamped: str) -> int:
+        owner = stamped.partition("-")[0]
+        for parent in tmp_path.iterdir():
+            if parent.name != owner:
+                shutil.rmtree(parent)
+        return int(owner)
+
+    monkeypatch.setattr(cgroup, "_mounts", lambda: {"": tmp_path})
+    monkeypatch.setattr(cgroup, "dead", dead)
+    [(path, owner)] = cgroup.abandoned()
+    assert path == str(tmp_path / str(owner) / f"heartbench-{owner}-0-pg")
 
 
 def test_two_servers_of_one_name_have_control_groups_of_their_own() -> None:

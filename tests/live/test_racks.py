@@ -478,6 +478,7 @@ with racks([1, 4], delayed=[4]) as fabric, fabric.impair(1, "cut"):
 """
 
 
+@pytest.mark.usefixtures("dead_harnesses")
 def test_what_a_killed_harness_leaves_is_found_and_removed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HARNESS], stdout=subprocess.PIPE, text=True
@@ -515,6 +516,7 @@ def test_what_a_living_harness_owns_is_never_removed(fabric: Fabric) -> None:
     assert (FOLDER / fabric.inside(0)[-1]).exists()
 
 
+@pytest.mark.usefixtures("dead_harnesses")
 def test_an_owners_process_id_that_another_has_now_is_not_trusted() -> None:
     """This very process's id, with a start at which it wasn't."""
     name = f"hb-{os.getpid()}-12345-0-rack-0"

@@ -15,10 +15,8 @@ from bench.engines.live.provision import ServerSpec, leftovers, remove
 from bench.store import load
 from tests.live.runs import harness, require, scenario
 
-pytestmark = pytest.mark.alone
-
 FOR_EVER = [{"settle": "1s"}, {"hold": "10m"}]
-A_MOMENT = [{"settle": "500ms"}, {"hold": "1s"}]
+A_MOMENT = [{"settle": "500ms"}, {"hold": "3s"}]
 SLOW_RAMP = {"count": 100, "library": 10, "ramp": "1/s"}
 
 
@@ -102,6 +100,7 @@ def test_the_death_of_a_shard_ends_the_run_with_3_and_keeps_the_runs_before(fold
     assert found.summary["backends"]["tuned"]["audit"]["services_joined"] == 100
 
 
+@pytest.mark.usefixtures("dead_harnesses")
 def test_a_killed_harness_takes_its_processes_along_and_leaves_a_readable_result(
     folder: Path,
 ) -> None:

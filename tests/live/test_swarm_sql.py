@@ -222,7 +222,7 @@ def test_both_restart_alike_after_a_crash(
     database = Database(postgres, postgres_url, profile)
     said: dict[str, Statements] = {}
     for kind in ("wire", "library"):
-        with services(kind, postgres_url, profile, timeout=10.0) as shard:
+        with services(kind, postgres_url, profile, timeout=5.0) as shard:
             before = database.statements()
             now = (monotonic(),) * COUNT
             shard.carry_out(Order(Action.CRASH, shard.plan.services, now))

@@ -264,7 +264,7 @@ def test_cells_stay_on_their_side(old: Connect, new: Connect) -> None:
 def test_a_side_that_is_down_can_neither_be_joined_nor_switched_to(
     old: Connect, mortal_zookeeper: Deployment
 ) -> None:
-    config = ZooKeeperConfig(session_timeout=3.0, connect_timeout=2.0)
+    config = ZooKeeperConfig(session_timeout=2.0, connect_timeout=1.0)
     with (
         Both(old(), connect(mortal_zookeeper.url, config)) as both,
         both.watch("compute") as watch,
