@@ -53,9 +53,10 @@ def _part(name: str, results: Sequence[Loaded]) -> str:
 
 
 def _lines(result: Loaded) -> Iterator[str]:
-    swept = sweep(result)
-    yield from _compared(result) if swept is None else _bought(swept)
-    yield ""
+    if result.summary["backends"]:
+        swept = sweep(result)
+        yield from _compared(result) if swept is None else _bought(swept)
+        yield ""
     yield from _made(result)
 
 
@@ -151,7 +152,8 @@ def _made(result: Loaded) -> Iterator[str]:
     how = "simulated" if manifest.get("engine") == "sim" else "on real servers"
     yield f"`{manifest['scenario']}`, {how}{where}{when}: {summary['verdict']}."
     if not result.finished:
-        yield f"Not all of its runs took place: {_escaped(str(manifest.get('broken_off')))}."
+        why = manifest.get("broken_off") or "it is still under way, or its harness was killed"
+        yield f"Not all of its runs took place: {_escaped(str(why))}."
 
 
 def _escaped(text: str) -> str:

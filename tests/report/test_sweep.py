@@ -15,7 +15,7 @@ from bench.report.html.canvas import COLOURS
 from bench.report.markdown import markdown, placed
 from bench.report.sweep import Point, Sweep, sweep, swept_field
 from bench.result import Record
-from bench.store import Loaded, ResultError, load
+from bench.store import Loaded, ResultError, Store, load
 from tests.report.results import run, write
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -153,6 +153,14 @@ def test_without_a_sweep_backends_stand_side_by_side_and_nothing_can_be_drawn(
     assert {line.replace("\\|", "").count("|") for line in lines} == {3}
     with pytest.raises(ResultError, match="a figure needs a matrix that sweeps one field"):
         figure(single)
+
+
+def test_what_nobody_has_judged_has_no_table_and_says_so(tmp_path: Path) -> None:
+    with Store(tmp_path).begin("half", "name: half\n", {"scenario": "half"}) as recording:
+        recording.add(run())
+        text = markdown([load(recording.path)])
+    assert "|" not in text
+    assert "unknown.\nNot all of its runs took place: it is still under way" in text
 
 
 def test_a_document_is_changed_between_the_marks_alone(tmp_path: Path, result: Path) -> None:
