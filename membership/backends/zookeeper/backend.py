@@ -69,6 +69,7 @@ class ZooKeeperMembership(Membership):
             self._thread.stop()
             raise
         try:
+            self.client.start()
             self.run(self.client.connected)
         except Disconnected as error:
             self.close()

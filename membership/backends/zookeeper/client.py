@@ -136,6 +136,9 @@ class Client:
             self._kazoo, self._kazoo._conn_retry.copy(), logger=_kazoo_logger, reports=self
         )
         self._kazoo.add_listener(self._kazoo_changed)
+
+    def start(self) -> None:
+        """Begin to connect, and to tell the owner: not before it knows its client."""
         self._kazoo.start_async()
 
     # --- requests
