@@ -1,6 +1,6 @@
 """Random histories on each backend, judged afterwards. The seed is printed; so are the findings.
 
-``HISTORY_SECONDS``: how long each goes on (default: 12). ``HISTORY_SEED``: to run one again; the
+``HISTORY_SECONDS``: how long each goes on (default: 20). ``HISTORY_SEED``: to run one again; the
 machine's timing is not in it, so it is the same story and not the same history.
 """
 
@@ -23,7 +23,7 @@ from tests.history.actors import Fault, Plan
 from tests.history.record import History
 from tests.history.run import execute, summary
 
-SECONDS = float(os.environ.get("HISTORY_SECONDS", "12"))
+SECONDS = float(os.environ.get("HISTORY_SECONDS", "20"))
 SEED = int(os.environ.get("HISTORY_SEED", random.SystemRandom().randrange(1_000_000)))
 TIMEOUT = 1.5
 RECOVERY = 60.0
