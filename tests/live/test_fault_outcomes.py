@@ -23,6 +23,7 @@ from bench.kind import Kind
 from bench.plan import Run, plan
 from bench.scenario import loads
 from bench.store import load
+from tests.lacking import none_lacking
 from tests.live.outcomes import (
     CLOCKS,
     NOVA,
@@ -180,9 +181,7 @@ def by_services() -> dict[str, Seen]:
 @pytest.fixture(scope="module")
 def by_links() -> dict[str, Seen]:
     require("local", ServerSpec("sql"), ServerSpec("zookeeper"))
-    if lacks := racks.missing():
-        message = "; ".join(f"{lack.what}: {lack.why}" for lack in lacks)
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    none_lacking(racks.missing())
     phases = [_on_link(place, case) for place, case in enumerate(ON_LINKS)]
     return _on_each_backend([*phases, {"hold": "40s"}], racks=len(ON_LINKS) + 3)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -19,17 +18,14 @@ from bench.engines.live.swarm.shard import Event, monotonic
 from bench.kind import Kind
 from bench.plan import OnLinks, Run, plan
 from bench.scenario import find, load
+from tests.lacking import none_lacking
 
 RACKS = (1, 2)
 
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[Fabric]:
-    if lacks := missing():
-        message = "\n".join(map(str, lacks))
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    none_lacking(missing())
     with racks(RACKS, delayed=RACKS) as fabric:
         yield fabric
 

@@ -35,6 +35,7 @@ from bench.engines.live.provision import (
     remove,
 )
 from bench.engines.live.provision.containers import OWNER_LABEL
+from tests.lacking import none_lacking
 
 STANDALONE = ServerSpec("zookeeper")
 ENSEMBLE = ServerSpec("zookeeper", servers=3)
@@ -63,11 +64,7 @@ def workdir() -> Iterator[Path]:
 
 def require(spec: ServerSpec, where: str) -> None:
     """Skips where the servers are missing, but not in continuous integration."""
-    if lacks := missing(spec, where):
-        message = "; ".join(f"{lack.what}: {lack.why}" for lack in lacks)
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    none_lacking(missing(spec, where))
 
 
 @dataclass

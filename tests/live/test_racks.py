@@ -25,6 +25,7 @@ from bench.engines.live.racks.delays import has_netem
 from bench.engines.live.racks.namespaces import FOLDER, within
 from bench.engines.live.racks.passage import WAYS, Direction, Way
 from bench.errors import HarnessError
+from tests.lacking import none_lacking
 
 CLIENT = Path(__file__).with_name("rack_client.py")
 DIRECTIONS = pytest.mark.parametrize("direction", ["in", "out", "both"])
@@ -32,11 +33,7 @@ DIRECTIONS = pytest.mark.parametrize("direction", ["in", "out", "both"])
 
 @pytest.fixture(autouse=True)
 def _permitted() -> None:
-    if lacks := missing():
-        message = "\n".join(map(str, lacks))
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    none_lacking(missing())
 
 
 def traces(pid: int) -> list[str]:
