@@ -54,15 +54,18 @@ class Sampler:
 
     def _sample(self) -> None:
         while not self._stopped.wait(0.0005):
-            # each was true after the first question and before the last answer: ask twice, so
-            # that a handover between two questions is no coincidence
-            first = [candidacy.leadership for candidacy in self._candidacies]
-            still = [tenure for tenure in reversed(first) if tenure and tenure.is_leader]
-            self.most = max(self.most, len(still))
-            self.samples += 1
-            for tenure in still:
-                if tenure.token not in self.tokens:
-                    self.tokens.append(tenure.token)
+            self._look()
+
+    def _look(self) -> None:
+        # each was true after the first question and before the last answer: ask twice, so that a
+        # handover between two questions is no coincidence
+        first = [candidacy.leadership for candidacy in self._candidacies]
+        still = [tenure for tenure in reversed(first) if tenure and tenure.is_leader]
+        self.most = max(self.most, len(still))
+        self.samples += 1
+        for tenure in still:
+            if tenure.token not in self.tokens:
+                self.tokens.append(tenure.token)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -71,6 +74,7 @@ class Sampler:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
+        self._look()  # its thread may not have had a turn since the last election
 
 
 @contextmanager
