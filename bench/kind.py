@@ -57,3 +57,5 @@ class Kind(StrEnum):
     FRESH = "fresh"
     READ = "read"
     """The observer read the group; ``value``: s it took."""
+    LOOKED = "looked"
+    """The observer read those alone whose time might have been over; ``value``: s it took."""

@@ -28,7 +28,8 @@ in their unit. There are:
 
 ``renewal_seconds``: a renewal of this connection's members was answered, this long after it was
 sent. ``renewal_late_seconds``: it was sent this long after it was due. ``read_seconds``: a watched
-group, or what was to expire in it, was read in this time; where changes are pushed there is none.
+group was read in this time; ``look_seconds``: what was to expire in it was. Where the servers tell
+of changes and deaths there is neither.
 
 `membership.metrics` has adapters.
 """

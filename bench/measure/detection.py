@@ -150,21 +150,27 @@ def _split(record: Record, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(record: Record, rows: pd.DataFrame, expected: Instants) -> Instants:
-    """When the read was sent that was the observer's first to show each expiry, where observers
-    kept a journal of their reads; else NaN."""
+    """When the read or look was sent that was the observer's first to show each expiry, where
+    observers kept a journal of them; else NaN."""
     parameters = record.parameters
     shown = np.full(len(rows), np.nan)
-    reads = observations(record, Kind.READ)
-    for observer, journal in reads.groupby("observer"):
-        answered = np.sort(np.asarray(journal["t"], dtype=np.float64))
-        sent = np.sort(np.asarray(journal["t"] - journal["value"].fillna(0), dtype=np.float64))
+    journals = observations(record, Kind.READ, Kind.LOOKED)
+    for observer, journal in journals.groupby("observer"):
+        sent, _ = _sent_and_answered(journal)
         mine = np.flatnonzero(rows["observer"] == observer)
         after = expected[mine] - EARLY
         if parameters.profile == "tuned":  # counts from the answer that showed it the last beat
+            asked, answered = _sent_and_answered(journal[journal["kind"] == Kind.READ])
             renewed = np.asarray(rows["renewed"], dtype=np.float64)[mine]
-            after = _next(answered, sent, renewed) + (parameters.timeout or 0.0) - EARLY
+            after = _next(answered, asked, renewed) + (parameters.timeout or 0.0) - EARLY
         shown[mine] = _next(sent, sent, after)
     return shown
+
+
+def _sent_and_answered(journal: pd.DataFrame) -> tuple[Instants, Instants]:
+    answered = np.asarray(journal["t"], dtype=np.float64)
+    sent = np.asarray(journal["t"] - journal["value"].fillna(0), dtype=np.float64)
+    return np.sort(sent), np.sort(answered)
 
 
 def _next(values: Instants, times: Instants, after: Instants) -> Instants:

@@ -27,7 +27,7 @@ def reads(records: Sequence[Record]) -> dict[str, object]:
     took = [np.empty(0)]
     for record in records:
         window, watching = steady(record), max(1, len(record.observers))
-        journal = observations(record, Kind.READ)
+        journal = observations(record, Kind.READ, Kind.LOOKED)
         if window is not None and len(journal):
             inside = journal[journal["t"].between(window.start, window.end)]
             rates["per_second"].append(ratio(len(inside) / watching, window.seconds))

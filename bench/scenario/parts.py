@@ -33,6 +33,7 @@ from bench.scenario.quantities import (
 from bench.scenario.strict import Problem, Strict
 
 Client = Literal["wire", "library", "any"]
+MOST_WARM_UP = 10_000
 
 
 def _poll(value: object) -> float | Literal["read"]:
@@ -134,6 +135,12 @@ class ZooKeeperBackend(Strict):
     max_session_timeout: Positive | None = Field(
         default=None, description="Seconds; the most that the server grants. 20 ticks unless given."
     )
+    warm_up: CountOrNone = Field(
+        default=0,
+        description="Sessions that join and leave before the run, so that its servers have "
+        "compiled what they are measured at. Fresh ones cost about twice the CPU a join; 4,000 "
+        "sessions take 20 s. Servers that already run aren't warmed up.",
+    )
     image: Text | None = Field(
         default=None, description="Container image of the server, where containers are used."
     )
@@ -160,6 +167,12 @@ class ZooKeeperBackend(Strict):
                 ("session_timeout",),
                 f"session_timeout {self.session_timeout:g}s would not be granted "
                 f"({bounds} {least:g}s to {most:g}s)",
+            )
+        if self.warm_up > MOST_WARM_UP:
+            yield Problem(
+                ("warm_up",),
+                f"{self.warm_up:,} sessions don't fit into the one process that warms up servers "
+                f"(at most {MOST_WARM_UP:,}; 4,000 are enough)",
             )
 
 

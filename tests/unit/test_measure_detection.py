@@ -225,8 +225,10 @@ def test_a_tuned_readers_look_at_the_very_instant_shows_a_death() -> None:
     """Due at 29.2, and looked at by a journal whose clock says 0.5 ms before: not a poll later."""
     tuned = replace(POLLED, profile="tuned")
     run = History(parameters=tuned).alive("a").truth(18.5, Kind.RENEWED, "a")
-    for sent, answered in ((19.0, 19.2), (29.1995, 29.203), (30.0, 30.2)):
+    run.truth(18.9, Kind.LOOKED, None, observer="o1", value=0.3)  # at others
+    for sent, answered in ((19.0, 19.2), (30.0, 30.2)):
         run.truth(answered, Kind.READ, None, observer="o1", value=answered - sent)
+    run.truth(29.203, Kind.LOOKED, None, observer="o1", value=0.0035)
     run.truth(20.0, Kind.CRASHED, "a").told(29.204, Kind.LEFT, "a")
     (row,) = victims(run.record()).to_dict("records")
     assert row["delivery"] == pytest.approx(0.0045)

@@ -15,6 +15,7 @@ from bench.engines.live.muster import Swarm, mustered
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.provision.spec import LOOPBACK
 from bench.engines.live.racks import Fabric, racks
+from bench.engines.live.warmup import warm_up
 from bench.interruption import Cleanup
 from bench.plan import OnLinks, Run, cost
 from bench.progress import Listener, Moment
@@ -44,6 +45,7 @@ def execute(run: Run, *, where: str, keep: Callable[[Record], None], listen: Lis
                 tell=lambda words: listen(Moment(run.backend_name, run.repeat, words)),
             )
         )
+        warm_up(run.backend, deployment)
         chronicle = Chronicle(run, deployment, parameters(run.backend, deployment))
         stack.callback(lambda: keep(chronicle.record()))
         listen(Moment(run.backend_name, run.repeat, "services"))

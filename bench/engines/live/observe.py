@@ -8,6 +8,7 @@ from bench.engines.live.swarm.shard import Event, Log, Order, ShardPlan, Status,
 from bench.kind import Kind
 from membership import Freshness, Watch, connect
 
+METERED = {"read_seconds": Kind.READ, "look_seconds": Kind.LOOKED}
 GLANCE = 0.25
 """How often it looks whether its view still calls itself fresh, in s."""
 
@@ -29,8 +30,8 @@ class ObserverShard:
         self._reader.start()
 
     def _measured(self, name: str, value: float) -> None:
-        if name == "read_seconds":
-            self._tell(monotonic(), Kind.READ, self._name, value=value)
+        if (kind := METERED.get(name)) is not None:
+            self._tell(monotonic(), kind, self._name, value=value)
 
     def _read(self) -> None:
         try:

@@ -281,7 +281,7 @@ class Reader:
         with self._changed:
             feeds = list(group.feeds)
         now = time.monotonic()
-        self._meter("read_seconds", now - asked)
+        self._meter("read_seconds" if isinstance(found, Whole) else "look_seconds", now - asked)
         gap = group.failing and now - group.answered > self._timeout
         group.answered, group.failing = now, False
         group.expiry = group.follower.expiry()

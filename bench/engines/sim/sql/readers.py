@@ -238,12 +238,10 @@ class Reader(ABC):
         self.follow(news, Read(sent, snapshot, answered))
         return answered
 
-    def tell_read(self, sent: float, answered: float, rows: int) -> None:
-        """A read was answered with so many rows."""
+    def tell_read(self, sent: float, answered: float, rows: int, kind: Kind = Kind.READ) -> None:
+        """A read, or a look, was answered with so many rows."""
         self.rows_read.append((answered, rows))
-        self.ledger.tell_of(
-            answered, Kind.READ, self.name, value=answered - sent, observer=self.number
-        )
+        self.ledger.tell_of(answered, kind, self.name, value=answered - sent, observer=self.number)
 
     def show(self, row: Followed, token: int, t: float) -> None:
         """The view is to have this life of it, or none."""
@@ -384,5 +382,5 @@ class NovaReader(Reader):
         for row in due:
             if row in self._rows:
                 self._judge(row, snapshot, answered)
-        self.tell_read(sent, answered, len(due))
+        self.tell_read(sent, answered, len(due), Kind.LOOKED)
         return answered
