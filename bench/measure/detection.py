@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.measure.closed_form import EARLY, SILENCES, due, expiry, roles
+from bench.measure.closed_form import EARLY, SILENCES, Expiry, due, expiry, roles
 from bench.measure.figures import Figure, mean, quantile, spread
 from bench.measure.lives import ENDS, attributed, lives, nearest, observations
 from bench.measure.onsets import VICTIM, onsets
@@ -151,19 +151,29 @@ def _split(record: Record, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _read(record: Record, rows: pd.DataFrame, expected: Instants) -> Instants:
     """When the read or look was sent that was the observer's first to show each expiry, where
-    observers kept a journal of them; else NaN."""
+    observers kept a journal of them; else NaN.
+
+    A tuned reader counts from when it got the rows that showed it the last beat, which is some
+    time between that read's sending and its end: of the two the one that agrees is taken.
+    """
     parameters = record.parameters
     shown = np.full(len(rows), np.nan)
     journals = observations(record, Kind.READ, Kind.LOOKED)
     for observer, journal in journals.groupby("observer"):
         sent, _ = _sent_and_answered(journal)
         mine = np.flatnonzero(rows["observer"] == observer)
-        after = expected[mine] - EARLY
-        if parameters.profile == "tuned":  # counts from the answer that showed it the last beat
-            asked, answered = _sent_and_answered(journal[journal["kind"] == Kind.READ])
+        if parameters.profile == "tuned":
+            timeout = parameters.timeout or 0.0
+            detected = np.asarray(rows["detected"], dtype=np.float64)[mine]
             renewed = np.asarray(rows["renewed"], dtype=np.float64)[mine]
-            after = _next(answered, asked, renewed) + (parameters.timeout or 0.0) - EARLY
-        shown[mine] = _next(sent, sent, after)
+            whole = _sent_and_answered(journal[journal["kind"] == Kind.READ])
+            first, last = (
+                _next(sent, sent, _next(seen, whole[0], renewed) + timeout - EARLY)
+                for seen in whole
+            )
+            shown[mine] = Expiry(first, last, stepwise=True).nearest(detected)
+        else:
+            shown[mine] = _next(sent, sent, expected[mine] - EARLY)
     return shown
 
 

@@ -234,6 +234,18 @@ def test_a_tuned_readers_look_at_the_very_instant_shows_a_death() -> None:
     assert row["delivery"] == pytest.approx(0.0045)
 
 
+def test_a_tuned_reader_may_count_from_any_moment_of_the_read_that_showed_the_last_beat() -> None:
+    """Sent at 19 and over at 19.2: the look sent at 29.05 may have been due."""
+    tuned = replace(POLLED, profile="tuned")
+    run = History(parameters=tuned).alive("a").truth(18.5, Kind.RENEWED, "a")
+    for sent, answered in ((19.0, 19.2), (30.0, 30.2)):
+        run.truth(answered, Kind.READ, None, observer="o1", value=answered - sent)
+    run.truth(29.06, Kind.LOOKED, None, observer="o1", value=0.01)
+    run.truth(20.0, Kind.CRASHED, "a").told(29.07, Kind.LEFT, "a")
+    (row,) = victims(run.record()).to_dict("records")
+    assert row["delivery"] == pytest.approx(0.02)
+
+
 def test_near_an_outage_of_servers_no_closed_form_is_claimed() -> None:
     """A leader killed at 25 gives every session its whole timeout anew."""
     run = History(parameters=replace(ZK, servers=3)).alive("a").alive("b", token=2)
