@@ -63,6 +63,8 @@ class BeatCosts:
     server_cpu: float
     wal_bytes: float
     network_bytes: float
+    row_bytes: float
+    """On the network, of each row that a reader reads."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class SqlCosts:
     """One flush of the log, which all commits that wait for it share."""
     flush_cpu: float
     """CPU of such a flush: a server that is asked more often shares more of them."""
+    waking_cpu: float
+    """What a server that was asleep takes besides; it sleeps again `awake` s after it woke, and
+    whatever comes within that time is served without."""
+    awake: float
     nova: BeatCosts
     tuned: BeatCosts
     join: float
@@ -128,14 +134,18 @@ class ZooKeeperCosts:
     client_cpu: float
     """Of the loop that pings for all wire services, for one ping."""
     ping_cpu: float
+    """CPU of one server for a request, once it has compiled what it does for it."""
+    young_cpu: float
+    """What a new server takes besides for a request or a transaction: it interprets, and compiles
+    what is asked often."""
+    youth: float
+    """CPU seconds: each time a server has worked so long, that has fallen by a factor of e."""
     write_cpu: float
-    """CPU of one server."""
+    """CPU of one server for a transaction."""
     idle_cores: float
     """Of one server."""
-    warmup_cpu: float
-    """CPU seconds that a new server takes besides, until all that it does often is compiled."""
-    warmup: float
-    """In which all but a third of them are taken."""
+    start_cpu: float
+    """CPU of a new server until it serves."""
     read_member: float
     """What each member adds when an observer reads the group anew."""
     rss_bytes: float
@@ -287,19 +297,31 @@ STATED = Calibration(
         cores=2.0,
         round_trip=100e-6,
         commit=1.0e-3,
-        flush_cpu=0.5e-3,
+        flush_cpu=60e-6,
+        waking_cpu=150e-6,
+        awake=5e-3,
         nova=BeatCosts(
-            exchanges=4, client_cpu=115e-6, server_cpu=150e-6, wal_bytes=200.0, network_bytes=1500.0
+            exchanges=4,
+            client_cpu=375e-6,
+            server_cpu=260e-6,
+            wal_bytes=250.0,
+            network_bytes=850.0,
+            row_bytes=110.0,
         ),
         tuned=BeatCosts(
-            exchanges=1, client_cpu=45e-6, server_cpu=60e-6, wal_bytes=150.0, network_bytes=450.0
+            exchanges=1,
+            client_cpu=110e-6,
+            server_cpu=125e-6,
+            wal_bytes=150.0,
+            network_bytes=200.0,
+            row_bytes=48.0,
         ),
         join=1.0e-3,
         join_latency=4e-3,
         read=1.0e-3,
         read_row=12e-6,
         read_row_cpu=0.7e-6,
-        start=1.0,
+        start=0.2,
         recovery=1.5,
         idle_cores=0.005,
         rss_bytes=45e6,
@@ -308,26 +330,27 @@ STATED = Calibration(
     zookeeper=ZooKeeperCosts(
         round_trip=0.6e-3,
         write=2.5e-3,
-        join=0.9e-3,
+        join=2.0e-3,
         close=20e-6,
         expiry=4.0e-3,
         event=15e-6,
         noticing=0.7,
-        election_low=1.5,
-        election_high=3.0,
+        election_low=0.6,
+        election_high=1.8,
         start=3.0,
         accept=0.9e-3,
         retry_low=0.1,
         retry_high=0.7,
         client_cpu=18e-6,
-        ping_cpu=90e-6,
-        write_cpu=200e-6,
-        idle_cores=0.01,
-        warmup_cpu=4.0,
-        warmup=20.0,
+        ping_cpu=130e-6,
+        young_cpu=850e-6,
+        youth=1.6,
+        write_cpu=220e-6,
+        idle_cores=0.03,
+        start_cpu=1.0,
         read_member=8e-6,
-        rss_bytes=250e6,
-        rss_session_bytes=30e3,
+        rss_bytes=90e6,
+        rss_session_bytes=70e3,
         ping_bytes=160.0,
     ),
     valid=Validity(

@@ -8,31 +8,15 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from bench.frames import runs_of
-from bench.measure.detection import first_and_every, victims
-from bench.measure.exposure import IMPAIRED, OUTAGE, UP, exposure
 from bench.measure.figures import poisson_bounds95
 from bench.measure.lives import DEATHS
-from bench.measure.load import load
-from bench.measure.mistakes import mistakes, quality
 from bench.randomness import stream
-from bench.report.quantity import NONE, plain
 from bench.result import Record
+from bench.seen import Seen, Sides, Times, sides
 from bench.store import Loaded, ResultError
 
 QUANTILES = (0.5, 0.9, 0.99)
-SHOWN = (
-    "server_cpu_cores",
-    "server_rss_max_bytes",
-    "statements_per_service_second",
-    "packets_per_service_second",
-    "network_bytes_per_service_second",
-)
-"""The figures of load that are told to people; the JSON has all."""
-
 HELD_TO = ("mean", "p50", "p99")
 """The figures of detection that the model is held to."""
 KS, RELATIVE, ABSOLUTE, CPU = 0.06, 0.02, 0.1, 0.2
@@ -45,53 +29,6 @@ from the model itself, lie nearer to it."""
 DRAWS = 400
 AT_LEAST = 20
 """As many simulated runs for each live one are needed to draw such samples run by run."""
-
-Times = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is compared of one run of one backend."""
-
-    detections: Mapping[str, Times]
-    """By kind of fault, how late (s) the first observer noticed each that had to be noticed or was,
-    ascending; infinite: never."""
-    mistakes: Mapping[str, tuple[int, float]]
-    """By the state that the services were in, how many live ones were called dead, and the
-    service-seconds in which they could be."""
-    load: Mapping[str, float]
-
-    @classmethod
-    def of(cls, record: Record) -> Seen:
-        exposed = exposure(record)
-        figures = quality(mistakes(record), exposed)
-        return cls(
-            detections=_times(victims(record)),
-            mistakes={
-                state: (each["count"], each["exposure_service_seconds"])
-                for state in (UP, OUTAGE, IMPAIRED)
-                if isinstance(each := figures[state], dict) and each["exposure_service_seconds"]
-            },
-            load={
-                name: float(value)
-                for name, value in load(record).items()
-                if isinstance(value, int | float)
-            },
-        )
-
-
-Sides = Mapping[str, Sequence[Seen]]
-"""The runs of each backend, at each point of a sweep: `NAME [field=value]`."""
-
-
-def sides(records: Iterable[Record]) -> dict[str, list[Seen]]:
-    """What is compared of these runs."""
-    found: dict[str, list[Seen]] = {}
-    for record in records:
-        point = ", ".join(f"{field}={value}" for field, value in record.point.items())
-        name = f"{record.backend} [{point}]" if point else record.backend
-        found.setdefault(name, []).append(Seen.of(record))
-    return found
 
 
 @dataclass(frozen=True)
@@ -153,8 +90,11 @@ class Mistakes:
     """Expected in as many service-seconds."""
     live_rate: float
     sim_rate: float
+    chance: tuple[float, float] | None
+    """Between which counts so many runs as were live come out by chance: those of one outage are
+    called dead together, which counts once. None: unknown."""
     ok: bool
-    """Whether the two 95% intervals of the rates meet."""
+    """Whether the two 95% intervals of the rates meet, or the live count lies in `chance`."""
 
 
 @dataclass(frozen=True)
@@ -239,55 +179,6 @@ def compare(live: Sides, sim: Sides, extrapolated: tuple[str, ...] = ()) -> Pred
     )
 
 
-def text(prediction: Prediction) -> list[str]:
-    """Lines for people."""
-    lines = []
-    for each in prediction.detections:
-        distance = NONE if each.ks is None else f"{each.ks:.3f} (chance alone: {each.ks_null:.3f})"
-        lines.append(
-            f"{each.backend}, {each.fault}: {each.live:,} live and {each.sim:,} simulated, "
-            f"KS distance {distance}: {_WORDS[each.ok]}"
-        )
-        lines += [f"  {_told(error)}" for error in each.errors]
-        if each.missed_live or each.missed_sim:
-            lines.append(f"  missed: {each.missed_live:.1%} live, {each.missed_sim:.1%} simulated")
-    for mistake in prediction.mistakes:
-        lines.append(
-            f"{mistake.backend}: {mistake.live:,} live services called dead while {mistake.state}, "
-            f"{mistake.sim:,.1f} predicted; the rates {'agree' if mistake.ok else 'disagree'}"
-        )
-    for backend, errors in prediction.loads.items():
-        lines += [f"{backend}: {_told(error)}" for error in errors if error.figure in SHOWN]
-    for name, worst in (
-        ("detection", prediction.detection_error),
-        ("server CPU", prediction.cpu_error),
-    ):
-        lines.append(f"prediction error of {name}: {NONE if worst is None else f'{worst:.1%}'}")
-    lines += [f"only in one of them: {name}" for name in prediction.unmatched]
-    lines += [f"extrapolated: {name}" for name in prediction.extrapolated]
-    return lines
-
-
-_WORDS = {True: "near enough", False: "too far off", None: "too few to tell"}
-
-
-def noticed(result: Loaded, backend: str) -> dict[str, Times]:
-    """Detection times as of `Seen`, of all runs. `backend` is a name of the summary."""
-    rows = result.victims
-    return {} if rows.empty else _times(rows[rows["run"].isin(runs_of(result, backend))])
-
-
-def _times(rows: pd.DataFrame) -> dict[str, Times]:
-    if rows.empty:
-        return {}
-    each = first_and_every(rows)
-    each = each[each["first"].notna() | each["due"].fillna(True).astype(bool)]
-    return {
-        str(fault): np.sort(times.fillna(np.inf).to_numpy(dtype=np.float64))
-        for fault, times in each.groupby("fault")["first"]
-    }
-
-
 # --- detection
 
 
@@ -350,6 +241,18 @@ def ks_null(live: int, sim: int, quantile: float = NULL) -> float:
     return float(kstwo.ppf(quantile, max(1, round(live * sim / (live + sim)))))
 
 
+def _drawn(
+    runs: int, sim: Sequence[Seen], state: str, random: np.random.Generator
+) -> tuple[float, float] | None:
+    """Between which counts of mistakes `NULL` of all draws of so many runs lie."""
+    if len(sim) < AT_LEAST * runs:
+        return None
+    counts = np.array([seen.mistakes.get(state, (0, 0.0))[0] for seen in sim])
+    drawn = counts[random.integers(len(sim), size=(DRAWS, runs))].sum(axis=1)
+    low, high = np.quantile(drawn, [(1 - NULL) / 2, (1 + NULL) / 2])
+    return float(low), float(high)
+
+
 def _chance(
     runs: int, sim: Sequence[Times], pool: Times, random: np.random.Generator
 ) -> dict[str, float]:
@@ -380,6 +283,8 @@ def _mistakes(backend: str, live: Sequence[Seen], sim: Sequence[Seen]) -> Iterat
             (count, seconds), (predicted, exposed) = ours[state], theirs[state]
             low, high = (bound / seconds for bound in poisson_bounds95(count))
             sim_low, sim_high = (bound / exposed for bound in poisson_bounds95(predicted))
+            chance = _drawn(len(live), sim, state, stream(0, "mistakes", backend, state))
+            by_chance = chance is not None and chance[0] <= count <= chance[1]
             yield Mistakes(
                 backend=backend,
                 state=state,
@@ -387,7 +292,8 @@ def _mistakes(backend: str, live: Sequence[Seen], sim: Sequence[Seen]) -> Iterat
                 sim=predicted * seconds / exposed,
                 live_rate=count / seconds,
                 sim_rate=predicted / exposed,
-                ok=low <= sim_high and sim_low <= high,
+                chance=chance,
+                ok=by_chance or (low <= sim_high and sim_low <= high),
             )
 
 
@@ -419,14 +325,6 @@ def _error(figure: str, live: float, sim: float, chance: float | None = None) ->
         absolute=sim - live,
         relative=(sim - live) / abs(live) if live else None,
         chance=chance,
-    )
-
-
-def _told(error: Error) -> str:
-    relative = "" if error.relative is None else f" ({error.relative:+.1%})"
-    chance = "" if error.chance is None else f"; chance alone: {plain(error.chance)}"
-    return (
-        f"{error.figure}: {plain(error.live)} live, {plain(error.sim)} simulated{relative}{chance}"
     )
 
 

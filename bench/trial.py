@@ -12,10 +12,11 @@ from typing import Any
 from bench.calibration import STATED, Calibration
 from bench.engines.sim import on_all_cores, simulated
 from bench.plan import plan
-from bench.prediction import Prediction, Seen, compare, extrapolated, sides
-from bench.prediction import text as predicted
+from bench.prediction import Prediction, compare, extrapolated
+from bench.report.predicted import text as predicted
 from bench.scenario import Scenario
 from bench.scenario import load as load_scenario
+from bench.seen import Seen, sides
 from bench.store import Loaded, ResultError, load
 
 ENOUGH = 100_000

@@ -20,8 +20,8 @@ BLURRED = {
     "join_latency": 0.6,
     "write": 0.6,
     "expiry": 0.5,
-    "close": 0.25,
-    "event": 0.7,
+    "close": 0.4,
+    "event": 0.9,
     "election_low": 0.4,
     "election_high": 0.4,
 }
@@ -49,7 +49,7 @@ def flat(costs: object) -> list[tuple[str, float]]:
 
 
 def test_a_databases_costs_are_found() -> None:
-    nova, tuned = ([recorded(text) for text in sql.scenarios(name)] for name in ("nova", "tuned"))
+    runs = {load: recorded(load.scenario()) for load in sql.LOADS}
     given = STATED.sql
     probes = sql.Probes(
         round_trip=given.round_trip,
@@ -57,9 +57,8 @@ def test_a_databases_costs_are_found() -> None:
         flush_cpu=given.flush_cpu,
         read=given.read,
         read_row=given.read_row,
-        read_row_cpu=given.read_row_cpu,
     )
-    found = replace(sql.costs(nova, tuned, probes), cores=given.cores)
+    found = replace(sql.costs(runs, probes), cores=given.cores)
     same(found, given)
 
 

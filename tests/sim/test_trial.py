@@ -14,8 +14,9 @@ from bench.calibration import STATED
 from bench.cli import main
 from bench.engines.sim import simulated
 from bench.plan import plan
-from bench.prediction import Seen, compare
+from bench.prediction import compare
 from bench.scenario import dump, loads
+from bench.seen import Seen
 from bench.store import Store
 
 SCENARIO = """
@@ -131,3 +132,14 @@ def test_mistakes_are_compared_by_the_bounds_of_their_rates(mistaken: int, ok: b
     (mistakes,) = compare({"zk": [seen([9.0], mistaken=mistaken)]}, model).mistakes
     assert mistakes.sim == pytest.approx(0.5)
     assert mistakes.ok is ok
+
+
+def test_mistakes_of_one_outage_count_once() -> None:
+    """All or most of a thousand are called dead at once, or nearly nobody: one draw says little."""
+    draws = np.random.default_rng(1).integers(300, 1_000, 200)
+    model = {"db": [seen([9.0], mistaken=int(count)) for count in draws]}
+    for mistaken, ok in ((900, True), (10, False)):
+        (mistakes,) = compare({"db": [seen([9.0], mistaken=mistaken)]}, model).mistakes
+        assert mistakes.ok is ok
+        assert mistakes.chance is not None
+        assert mistakes.chance[0] < mistakes.sim < mistakes.chance[1]

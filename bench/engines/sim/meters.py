@@ -33,9 +33,11 @@ class Meters:
         """A value at each of `times`."""
         self._add(self.times, source, metric, np.broadcast_to(values, len(self.times)), unit)
 
-    def rate(self, source: str, metric: str, by_second: Floats, unit: str) -> None:
-        """A counter: what came in each second of the run adds up."""
-        counted = np.concatenate([[0.0], np.cumsum(by_second)])
+    def rate(
+        self, source: str, metric: str, by_second: Floats, unit: str, *, before: float = 0.0
+    ) -> None:
+        """A counter: what came ``before`` the run and in each second of it adds up."""
+        counted = np.cumsum([before, *by_second])
         seconds = np.arange(len(counted), dtype=np.float64)
         self.gauge(source, metric, np.interp(self.times, seconds, counted), unit)
 

@@ -1,8 +1,8 @@
 """What this machine's servers cost: short runs of small scenarios, and what their records give.
 
-Each cost per beat or ping is the slope between two loads, so that what a server uses anyhow falls
-out. What no run shows (a client's own pauses, how fast servers take sessions back) keeps the stated
-value, or is derived from what is nearest to it; `KEPT` says which.
+A cost of a beat or a ping is what several loads have in common, so that what a server uses anyhow
+falls out. What no run shows (a client's own pauses, how fast servers take sessions back) keeps the
+stated value, or is derived from what is nearest to it; `KEPT` says which.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from bench.engines.live.calibrate import sql, zookeeper
 from bench.progress import Listener
 
 KEPT = (
-    "sql.nova.exchanges",
-    "sql.tuned.exchanges",
+    "sql.*.exchanges",
+    "sql.*.row_bytes",
+    "sql.awake",
+    "sql.read_row_cpu",
     "zookeeper.noticing",
+    "zookeeper.accept",
     "zookeeper.retry_*",
-    "zookeeper.warmup",
-    "zookeeper.write_cpu",
     "zookeeper.read_member",
 )
 """Costs as stated: the clients' own, not the servers', or none that these runs show."""
@@ -37,9 +38,9 @@ def calibrate(where: str, listen: Listener) -> Calibration:
         sql=sql.measure(where, listen),
         zookeeper=zookeeper.measure(where, listen),
         valid=Validity(
-            beats_per_second=sql.SERVICES / sql.FAST,
+            beats_per_second=max(load.rate for load in sql.LOADS),
             sessions=zookeeper.MANY,
-            rows=sql.SERVICES,
+            rows=max(load.services for load in sql.LOADS),
             pings_per_second=zookeeper.MANY / zookeeper.PING_PERIOD,
         ),
     )

@@ -35,7 +35,8 @@ def recorded(text: str, where: str, listen: Listener) -> Record:
     return kept[0]
 
 
-def _series(record: Record, source: str, metric: str) -> pd.DataFrame:
+def series(record: Record, source: str, metric: str) -> pd.DataFrame:
+    """The readings of a meter, in order of time. Raises: InvalidRun where there is none."""
     metrics = record.metrics
     found = metrics[(metrics["source"] == source) & (metrics["metric"] == metric)]
     if len(found) < 2:
@@ -46,24 +47,30 @@ def _series(record: Record, source: str, metric: str) -> pd.DataFrame:
 def span(record: Record, phase: int) -> tuple[float, float]:
     """When the phase of that number begins and ends."""
     events = record.events
-    begun = events.loc[events["kind"] == str(Kind.PHASE), "t"].sort_values()
+    edges = (str(Kind.PHASE), str(Kind.END))
+    begun = events.loc[events["kind"].isin(edges), "t"].sort_values()
     return float(begun.iloc[phase]), float(begun.iloc[phase + 1])
 
 
 def rate(record: Record, source: str, metric: str, phase: int = HOLD) -> float:
     """How fast a counter grew in a phase, a second."""
     start, stop = span(record, phase)
-    series = _series(record, source, metric)
-    inside = series[series["t"].between(start, stop)]  # the next one may be of a new process
+    readings = series(record, source, metric)
+    inside = readings[readings["t"].between(start, stop)]  # the next one may be of a new process
     if len(inside) < 2:
         raise InvalidRun(f"{source} was hardly metered for {metric}: run the calibration again")
     grown = float(inside["value"].iloc[-1] - inside["value"].iloc[0])
     return grown / float(inside["t"].iloc[-1] - inside["t"].iloc[0])
 
 
+def first(record: Record, source: str, metric: str) -> float:
+    """The first reading of the run."""
+    return float(series(record, source, metric)["value"].iloc[0])
+
+
 def highest(record: Record, source: str, metric: str) -> float:
     """The largest reading of the run."""
-    return float(_series(record, source, metric)["value"].max())
+    return float(series(record, source, metric)["value"].max())
 
 
 def back(record: Record) -> float:
@@ -84,12 +91,14 @@ def _joins(record: Record) -> tuple[pd.Series[float], pd.Series[float]]:
 
 
 def spacing(record: Record) -> float:
-    """Between two joins, where more are asked for than can be answered."""
+    """Between two joins, where more are asked for than can be answered; of the later half, when
+    the server knows what joining is."""
     _, answered = _joins(record)
-    return float(answered.max() - answered.min()) / (len(answered) - 1)
+    later = answered[answered >= answered.median()]
+    return float(later.max() - later.min()) / (len(later) - 1)
 
 
 def latency(record: Record) -> float:
-    """Of a join on a server that is not yet busy: the quickest."""
+    """Of a join, on average, where there are no more than can be answered."""
     asked, answered = _joins(record)
-    return float((answered - asked).min())
+    return float((answered - asked).median())

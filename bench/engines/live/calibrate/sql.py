@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import asyncpg
+import numpy as np
 import psutil
 import sqlalchemy as sa
 
@@ -19,30 +20,59 @@ from bench.progress import Listener
 from bench.result import Record
 from membership import SqlConfig, connect
 
-SERVICES = 1_000
-SLOW, FAST = 4.0, 1.0
-"""Intervals between beats, in s."""
 NARROW, WIDE = 8, 40
 """Connections that services share."""
+POLL = 5.0
+"""Between two reads of all rows, in s."""
 SPARE = 3
 """Connections of the observer."""
 
-_SQL = """
+
+@dataclass(frozen=True)
+class Load:
+    """Beats that come evenly, and what becomes of the server afterwards."""
+
+    profile: str
+    services: int
+    interval: float
+    """Between two beats of one service, in s."""
+    connections: int
+    fault: str | None = None
+
+    @property
+    def rate(self) -> float:
+        """Beats a second."""
+        return self.services / self.interval
+
+    def scenario(self) -> str:
+        """What is run. Nova beats as it joined, so that these joins come evenly too; the others
+        come at once. The server's counters are up to 10 s late."""
+        ramp = self.rate if self.profile == "nova" else 20_000
+        phases = ["settle: 12s", "hold: 12s"]
+        if self.fault:
+            phases += [f"fault: {{kind: {self.fault}, servers: leader, for: 1s}}", "hold: 9s"]
+        return f"""
 version: 1
 name: calibration
 question: What does a beat cost?
 seed: 1
-services: {{count: {services}, ramp: 20000/s}}
+services: {{count: {self.services}, ramp: {ramp:g}/s}}
 observers: 1
-phases:
-  - settle: 5s
-  - hold: 12s
-  - fault: {{kind: {fault}, servers: leader, for: 1s}}
-  - hold: 12s
+phases: [{", ".join(f"{{{phase}}}" for phase in phases)}]
 backends:
-  it: {{kind: sql, profile: {profile}, interval: {interval}, timeout: 30s, poll: 5s,
-        synchronous_commit: true, connections: {connections}}}
+  it: {{kind: sql, profile: {self.profile}, interval: {self.interval:g}s,
+        timeout: 60s, poll: {POLL:g}s, synchronous_commit: true, connections: {self.connections}}}
 """
+
+
+SLOW = Load("nova", 1_000, 4.0, NARROW)
+FAST = Load("nova", 1_000, 1.0, WIDE)
+RARE = Load("tuned", 1_000, 20.0, NARROW)
+RESTARTED = Load("tuned", 1_000, 4.0, NARROW, "restart")
+KILLED = Load("tuned", 10_000, 5.0, WIDE, "kill")
+LOADS = (SLOW, FAST, RARE, RESTARTED, KILLED)
+
+Runs = Mapping[Load, Record]
 
 
 @dataclass(frozen=True)
@@ -54,83 +84,86 @@ class Probes:
     flush_cpu: float
     read: float
     read_row: float
-    read_row_cpu: float
 
 
 def measure(where: str, listen: Listener) -> SqlCosts:
     """What a database costs."""
-    nova, tuned = (
-        tuple(records.recorded(text, where, listen) for text in scenarios(profile))
-        for profile in ("nova", "tuned")
-    )
+    runs = {load: records.recorded(load.scenario(), where, listen) for load in LOADS}
     with provision(ServerSpec(kind="sql"), where=where) as deployment:
         probes = Probes(*asyncio.run(_exchanges(deployment)), *_reads(deployment))
-    return costs(nova, tuned, probes)
+    return costs(runs, probes)
 
 
-def scenarios(profile: str) -> Iterator[str]:
-    """The two that are run: beats come slowly over few connections, and fast over many."""
-    for interval, connections, fault in ((SLOW, NARROW, "restart"), (FAST, WIDE, "kill")):
-        yield _SQL.format(
-            services=SERVICES,
-            profile=profile,
-            interval=f"{interval}s",
-            fault=fault,
-            connections=connections,
-        )
-
-
-def costs(nova: Sequence[Record], tuned: Sequence[Record], probes: Probes) -> SqlCosts:
-    """What follows from the records of `scenarios`."""
-    slow, fast = nova
-    memory = [records.highest(record, "pg", "rss_bytes") for record in nova]
+def costs(runs: Runs, probes: Probes) -> SqlCosts:
+    """What follows from the records of `LOADS`."""
+    memory = [records.highest(runs[load], "pg", "rss_bytes") for load in (SLOW, FAST)]
     connection = records.cost((memory[1] - memory[0]) / (WIDE - NARROW), "a connection in memory")
-    beat = _beat("nova", nova, probes)
-    beating = beat.server_cpu * records.rate(slow, "pg", "updates")
-    beating += probes.flush_cpu * records.rate(slow, "pg", "wal_syncs")
+    idle, nova, tuned, waking = _cpu_costs(runs, probes)
     return SqlCosts(
         cores=float(psutil.cpu_count() or 1),
         round_trip=probes.round_trip,
         commit=probes.commit,
         flush_cpu=probes.flush_cpu,
-        nova=beat,
-        tuned=_beat("tuned", tuned, probes),
-        join=records.spacing(fast),
-        join_latency=records.latency(fast),
+        waking_cpu=waking,
+        awake=STATED.sql.awake,
+        nova=_beat(STATED.sql.nova, nova, runs, (SLOW, FAST)),
+        tuned=_beat(STATED.sql.tuned, tuned, runs, (RESTARTED, KILLED)),
+        join=records.spacing(runs[KILLED]),
+        join_latency=records.latency(runs[SLOW]),
         read=probes.read,
         read_row=probes.read_row,
-        read_row_cpu=probes.read_row_cpu,
-        start=records.back(slow) - 1.0,
-        recovery=records.back(fast) - 1.0,
-        idle_cores=max(0.0, records.rate(slow, "pg", "cpu_seconds") - beating),
+        read_row_cpu=STATED.sql.read_row_cpu,
+        start=records.back(runs[RESTARTED]) - 1.0,
+        recovery=records.back(runs[KILLED]) - 1.0,
+        idle_cores=idle,
         rss_bytes=max(0.0, memory[0] - (NARROW + SPARE) * connection),
         rss_connection_bytes=connection,
     )
 
 
-def _beat(profile: str, runs: Sequence[Record], probes: Probes) -> BeatCosts:
-    slow, fast = runs
-    stated = STATED.sql.nova if profile == "nova" else STATED.sql.tuned
+def _cpu_costs(runs: Runs, probes: Probes) -> tuple[float, float, float, float]:
+    """Cores of the idle server, and the CPU of a beat of each profile and of one waking: those
+    that come nearest to what all loads took, each by its share."""
+    from scipy.optimize import nnls  # not at import: it takes a second
 
-    def slope(source: str, metric: str) -> float:
-        return records.rate(fast, source, metric) - records.rate(slow, source, metric)
-
-    def cost(grown: float, what: str) -> float:
-        return records.cost(grown / slope("pg", "updates"), f"a beat ({profile}) in {what}")
-
-    # Beats that come fast share flushes, so these are counted by themselves.
-    flushing = probes.flush_cpu * slope("pg", "wal_syncs")
-    return BeatCosts(
-        exchanges=stated.exchanges,
-        client_cpu=cost(slope("harness", "cpu_seconds"), "the harness's CPU"),
-        server_cpu=cost(slope("pg", "cpu_seconds") - flushing, "the server's CPU"),
-        # No slope: whole pages are logged at their first change, whatever the load.
-        wal_bytes=records.rate(fast, "pg", "wal_bytes") / records.rate(fast, "pg", "updates"),
-        network_bytes=cost(slope("machine", "network_bytes"), "network traffic"),
+    rows, awake = [], STATED.sql.awake
+    for load, record in runs.items():
+        took = records.rate(record, "pg", "cpu_seconds")
+        took -= probes.flush_cpu * records.rate(record, "pg", "wal_syncs")
+        nova = load.rate if load.profile == "nova" else 0.0
+        wakings = load.rate / (1 + load.rate * awake)
+        known = [1.0, nova, load.rate - nova, wakings]
+        rows.append([value / records.cost(took, "a server's CPU") for value in known])
+    found, _ = nnls(np.array(rows), np.ones(len(rows)))
+    idle, nova, tuned, waking = found.tolist()
+    return (
+        idle,
+        records.cost(nova, "a beat (nova) in the server's CPU"),
+        records.cost(tuned, "a beat (tuned) in the server's CPU"),
+        waking,
     )
 
 
-async def _exchanges(deployment: Deployment, *, times: int = 600) -> tuple[float, float, float]:
+def _beat(stated: BeatCosts, server_cpu: float, runs: Runs, loads: tuple[Load, Load]) -> BeatCosts:
+    slow, fast = (runs[load] for load in loads)
+    more = loads[1].rate - loads[0].rate
+    reading = stated.row_bytes * (loads[1].services - loads[0].services) / POLL
+
+    def slope(source: str, metric: str, what: str, besides: float = 0.0) -> float:
+        grown = records.rate(fast, source, metric) - records.rate(slow, source, metric)
+        return records.cost((grown - besides) / more, f"a beat ({loads[0].profile}) in {what}")
+
+    return replace(
+        stated,
+        client_cpu=slope("harness", "cpu_seconds", "the harness's CPU"),
+        server_cpu=server_cpu,
+        # No slope: whole pages are logged at their first change, whatever the load.
+        wal_bytes=records.rate(fast, "pg", "wal_bytes") / loads[1].rate,
+        network_bytes=slope("machine", "network_bytes", "network traffic", reading),
+    )
+
+
+async def _exchanges(deployment: Deployment, *, times: int = 3_000) -> tuple[float, float, float]:
     """One round trip to an idle server, how much longer a durable commit takes, and how much more
     of its CPU."""
     address = sa.make_url(deployment.url)
@@ -161,8 +194,8 @@ async def _exchanges(deployment: Deployment, *, times: int = 600) -> tuple[float
     )
 
 
-def _reads(deployment: Deployment, *, rows: int = 300, repeats: int = 40) -> tuple[float, ...]:
-    """A read of an empty group, what each row adds, and what each costs the server."""
+def _reads(deployment: Deployment, *, rows: int = 300, repeats: int = 100) -> tuple[float, float]:
+    """A read of an empty group, and what each row adds."""
     with connect(deployment.url, SqlConfig(profile="tuned", timeout=60.0)) as membership:
 
         def took(group: str) -> float:
@@ -174,14 +207,8 @@ def _reads(deployment: Deployment, *, rows: int = 300, repeats: int = 40) -> tup
         empty = took("empty")
         for number in range(rows):
             membership.join("full", f"member-{number}")
-        before = _cpu(deployment)
         full = took("full")
-        cpu = (_cpu(deployment) - before) / repeats
-    return (
-        empty,
-        records.cost((full - empty) / rows, "a row read"),
-        records.cost(cpu / rows, "a row read in CPU"),
-    )
+    return empty, records.cost((full - empty) / rows, "a row read")
 
 
 def _cpu(deployment: Deployment) -> float:

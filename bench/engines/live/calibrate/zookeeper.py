@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.calibration import STATED, ZooKeeperCosts
 from bench.engines.live.calibrate import records
@@ -18,36 +18,41 @@ from bench.errors import InvalidRun
 from bench.progress import Listener
 from bench.result import Kind, Record
 
-FEW, MANY = 500, 2_000
+FEW, MANY = 1_000, 10_000
 """Sessions."""
 CRASHED = 400
+TIMEOUT, TICK = 10.0, 2.0
+"""A session's, and the servers', in s."""
 NAMES = ("zk-1", "zk-2", "zk-3")
-PING_PERIOD = 6 / 3 - 0.205
-"""Of the sessions below, on average, in s."""
-EARLY, LATE = 1, 4
-"""Phases in which nothing happens but pings."""
+PING_PERIOD = TIMEOUT / 3 - 0.205
+"""Of these sessions, on average, in s."""
+CALM = 1
+"""The phase in which nothing happens but pings."""
+OF_A_JOIN = 2
+"""Transactions: a session, and its node."""
+DOWN = 5.0
+"""How long a leader is away, in s."""
 
-_ZOOKEEPER = """
+_HEAD = """
 version: 1
 name: calibration
 question: What does a ping cost?
 seed: 1
-services: {{count: {services}, ramp: 20000/s}}
+services: {{count: {services}, ramp: {ramp}/s}}
 observers: 3
-phases:
-  - settle: 6s
-  - hold: 12s
-  - fault: {{kind: crash, select: {{count: {crashed}}}}}
-  - hold: 12s
-  - hold: 12s
-  - fault: {{kind: kill, servers: leader, for: 5s}}
-  - hold: 20s
-  - fault: {{kind: kill, servers: leader, for: 5s}}
-  - hold: 20s
-  - fault: {{kind: kill, servers: leader, for: 5s}}
-  - hold: 20s
 backends:
-  it: {{kind: zookeeper, servers: 3, session_timeout: 6s, tick: 2s}}
+  it: {{kind: zookeeper, servers: 3, session_timeout: {timeout:g}s, tick: {tick:g}s}}
+phases:
+  - settle: 4s
+  - hold: 45s
+"""
+_CRASHES = f"""
+  - fault: {{kind: crash, select: {{count: {CRASHED}}}}}
+  - hold: 14s
+"""
+_ELECTION = f"""
+  - fault: {{kind: kill, servers: leader, for: {DOWN:g}s}}
+  - hold: 18s
 """
 
 
@@ -58,10 +63,11 @@ def measure(where: str, listen: Listener) -> ZooKeeperCosts:
         return costs(few, many, _four_letters(deployment))
 
 
-def scenarios() -> Iterator[str]:
-    """The two that are run: of few sessions, and of many."""
-    for services in (FEW, MANY):
-        yield _ZOOKEEPER.format(services=services, crashed=CRASHED)
+def scenarios() -> tuple[str, str]:
+    """The two that are run: of few sessions that join one by one, and of many that join at once."""
+    few = _HEAD.format(services=FEW, ramp=100, timeout=TIMEOUT, tick=TICK)
+    many = _HEAD.format(services=MANY, ramp=20_000, timeout=TIMEOUT, tick=TICK)
+    return few + 3 * _ELECTION, many + _CRASHES + 2 * _ELECTION
 
 
 def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
@@ -75,14 +81,11 @@ def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
         grown = records.rate(many, source, metric) - records.rate(few, source, metric)
         return records.cost(grown / pings, f"a ping in {what}")
 
-    ping_cpu = records.cost(
-        (_cpu(many, LATE) - _cpu(few, LATE)) * len(NAMES) / pings, "a ping in CPU"
-    )
-    warmup = statistics.mean(_warmup(record, ping_cpu) for record in (few, many))
-    late = _cpu(few, LATE) - _pings(FEW - CRASHED) * ping_cpu
     expiry, spacing = _expiries(many)
     elections = _range([t for record in (few, many) for t in _elections(record)])
     join = records.spacing(many)
+    session = records.cost((memory[1] - memory[0]) / (MANY - FEW), "a session in memory")
+    idle, ping, write, young, youth = _cpu_costs(few, many)
     return replace(
         STATED.zookeeper,
         round_trip=round_trip,
@@ -94,43 +97,66 @@ def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
         expiry=expiry,
         election_low=elections[0],
         election_high=elections[1],
-        start=max(records.back(record) - 5.0 for record in (few, many)),
-        accept=join,
+        start=max(records.back(record) - DOWN for record in (few, many)),
         client_cpu=slope("harness", "cpu_seconds", "the harness's CPU"),
-        ping_cpu=ping_cpu,
-        idle_cores=max(0.0, late - warmup * _share(few, LATE)),
-        warmup_cpu=warmup,
-        rss_bytes=memory[0] / len(NAMES),
-        rss_session_bytes=records.cost(
-            (memory[1] - memory[0]) / (MANY - FEW), "a session in memory"
+        ping_cpu=ping,
+        young_cpu=young,
+        youth=youth,
+        write_cpu=write,
+        idle_cores=idle,
+        start_cpu=statistics.mean(
+            records.first(record, name, "cpu_seconds") for record in (few, many) for name in NAMES
         ),
+        rss_bytes=max(0.0, memory[0] - FEW * session) / len(NAMES),
+        rss_session_bytes=session,
         ping_bytes=slope("machine", "network_bytes", "network traffic"),
     )
 
 
-def _cpu(record: Record, phase: int) -> float:
-    """Cores of one server, on average."""
-    return statistics.mean(records.rate(record, name, "cpu_seconds", phase) for name in NAMES)
+def _cpu_costs(few: Record, many: Record) -> tuple[float, float, float, float, float]:
+    """`ZooKeeperCosts`' `idle_cores`, `ping_cpu`, `write_cpu`, `young_cpu` and `youth`: those that
+    come nearest to what the servers of both runs took from each reading to the next, by its
+    share."""
+    from scipy.optimize import nnls  # not at import: it takes a second
+
+    growths = np.concatenate([growth for run in (few, many) for growth in _growths(run)])
+    *asked, worked, took = growths.T
+    best: tuple[float, list[float], float] | None = None
+    for youth in np.geomspace(0.5, 30.0, 45).tolist():
+        young = (asked[1] + asked[2]) * np.exp(-worked / youth)
+        rows = np.column_stack([*asked, young]) / took[:, np.newaxis]
+        found, off = nnls(rows, np.ones(len(rows)))
+        if best is None or off < best[0]:
+            best = off, found.tolist(), youth
+    assert best is not None
+    _, (idle, ping, write, young_cpu), youth = best
+    return (
+        idle,
+        records.cost(ping, "a ping in CPU"),
+        records.cost(write, "a transaction in CPU"),
+        young_cpu,
+        youth,
+    )
 
 
-def _pings(sessions: int) -> float:
-    """A second, for each server."""
-    return sessions / PING_PERIOD / len(NAMES)
-
-
-def _warmup(record: Record, ping_cpu: float) -> float:
-    """What a server took besides, all in all: it took more early than late, and pings don't
-    explain it."""
-    fewer = _pings(CRASHED) * ping_cpu
-    extra = _cpu(record, EARLY) - _cpu(record, LATE) - fewer
-    return max(0.0, extra / (_share(record, EARLY) - _share(record, LATE)))
-
-
-def _share(record: Record, phase: int) -> float:
-    """Of what a new server takes besides, the share for each second of a phase, on average."""
-    span, warmup = records.span(record, phase), STATED.zookeeper.warmup
-    start, stop = (math.exp(-t / warmup) for t in span)
-    return (start - stop) / (span[1] - span[0])
+def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
+    """Of each server, from each reading of its packets to the next before the first fault:
+    seconds, packets, transactions, CPU seconds that it had taken by then in its life, and those
+    that it took."""
+    truth = record.events[record.events["observer"].isna()]
+    joined = np.sort(truth.loc[truth["kind"] == str(Kind.JOINED), "t"].to_numpy(np.float64))
+    _, until = records.span(record, CALM)
+    for name in NAMES:
+        packets, cpu = (
+            records.series(record, name, metric) for metric in ("packets_received", "cpu_seconds")
+        )
+        inside = packets[packets["t"] < until]
+        t = inside["t"].to_numpy(np.float64)
+        worked = np.interp(t, cpu["t"].to_numpy(np.float64), cpu["value"].to_numpy(np.float64))
+        transactions = OF_A_JOIN * np.searchsorted(joined, t)
+        columns = (t, inside["value"].to_numpy(np.float64), transactions)
+        middle = (worked[1:] + worked[:-1]) / 2
+        yield np.column_stack([*(np.diff(each) for each in columns), middle, np.diff(worked)])
 
 
 def _expiries(record: Record) -> tuple[float, float]:
@@ -156,15 +182,17 @@ def _expiries(record: Record) -> tuple[float, float]:
 
 
 def _elections(record: Record) -> Iterator[float]:
-    """From each leader's death until the first observer had a fresh view again."""
+    """From each leader's death until clients were taken again: until the first observer had read
+    the group anew, less its pause between two attempts, as long as the first of so many waits."""
     told = {
         kind: record.events.loc[record.events["kind"] == str(kind), "t"].sort_values()
-        for kind in (Kind.SERVER_KILLED, Kind.FRESH)
+        for kind in (Kind.SERVER_KILLED, Kind.RESYNCED)
     }
+    pause = STATED.zookeeper.retry_high / (len(record.observers) + 1)
     for killed in told[Kind.SERVER_KILLED]:
-        fresh = told[Kind.FRESH]
-        if not (after := fresh[fresh > killed]).empty:
-            yield float(after.iloc[0] - killed)
+        again = told[Kind.RESYNCED]
+        if not (after := again[again > killed]).empty:
+            yield max(0.0, float(after.iloc[0] - killed) - pause)
 
 
 def _range(drawn: Sequence[float]) -> tuple[float, float]:

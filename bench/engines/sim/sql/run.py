@@ -81,7 +81,7 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
     )
     flushes = beats * (services.queue.flushes / max(float(beats.sum()), 1.0))
     cpu = costs.idle_cores + beats * beat.server_cpu + rows * costs.read_row_cpu
-    cpu += flushes * costs.flush_cpu
+    cpu += flushes * costs.flush_cpu + beats / (1 + beats * costs.awake) * costs.waking_cpu
     connections = services.backend.connections + SPARE * len(readers) + OWN * int(run.library.sum())
     meters.rate(SERVER, "cpu_seconds", cpu, "s")
     meters.rate(SERVER, "transactions", beats + reads, "transactions")
@@ -92,7 +92,8 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
     meters.gauge(
         SERVER, "rss_bytes", costs.rss_bytes + connections * costs.rss_connection_bytes, "bytes"
     )
-    meters.rate("machine", "network_bytes", beats * beat.network_bytes, "bytes")
+    network = beats * beat.network_bytes + rows * beat.row_bytes
+    meters.rate("machine", "network_bytes", network, "bytes")
     meters.rate("harness", "cpu_seconds", beats * beat.client_cpu, "s")
     meters.samples("lateness", services.lateness, "s")
     for reader in readers:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.engines.sim.ledger import Numbers
 from bench.engines.sim.zookeeper.ensemble import Blow, Break
-from bench.engines.sim.zookeeper.sessions import Sessions, Steps
+from bench.engines.sim.zookeeper.sessions import Move, Sessions, Steps
 from bench.plan import Floats
 from bench.result import Kind
 
@@ -59,6 +59,7 @@ class Failover:
             return
         dropped = of.now + each.spread * of.own.of(hit, 2 + number)
         back, servers = of.admission.admit_all(hit, dropped)
+        of.moves.append(Move(of.now, of.server[hit], back, servers))
         deadline = self._deadlines(hit, back)
         in_time = back < deadline
         here = hit[in_time]

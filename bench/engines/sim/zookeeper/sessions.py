@@ -33,6 +33,18 @@ FIRST_TOKEN = 1 << 32
 """ZooKeeper's transaction ids count from here in a first term."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Sessions that lost their connections in one break, and have others."""
+
+    t: float
+    old: NDArray[np.int16]
+    """Their servers before."""
+    back: Floats
+    """When each has one again; infinite: never."""
+    new: NDArray[np.int16]
+
+
 @dataclass
 class Sessions:
     """All sessions of one run. ``simulate`` once, then read the rest."""
@@ -76,6 +88,8 @@ class Sessions:
         self.spells = spells(run, self.t0)
         chosen = (self.own.of(everyone, 0) * self.ensemble.count).astype(np.int16)
         self.server: NDArray[np.int16] = chosen
+        self.first_server = chosen.copy()
+        self.moves: list[Move] = []
         order = np.argsort(joined, kind="stable")
         self.token = np.empty(count, dtype=np.int64)
         self.token[order] = FIRST_TOKEN + 1 + np.arange(count)

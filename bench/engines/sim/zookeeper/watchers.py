@@ -67,6 +67,7 @@ class Watcher:
             until = back + int(np.searchsorted(born, start)) * self.costs.read_member
             self._tell_state(Kind.STALE, start, start)
             if until < end:
+                self.ledger.tell_of(until, Kind.RESYNCED, self.name, observer=self.number)
                 self._tell_state(Kind.FRESH, until, start)
             within = (told >= start) & (told < until)
             told = np.where(within, until, told)

@@ -1,0 +1,130 @@
+"""What the servers of an ensemble would have been metered at."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from bench.calibration import ZooKeeperCosts
+from bench.engines.sim.ledger import CLOCK
+from bench.engines.sim.meters import Meters
+from bench.engines.sim.zookeeper.ensemble import Ensemble
+from bench.engines.sim.zookeeper.failover import server_name
+from bench.engines.sim.zookeeper.sessions import Sessions
+from bench.engines.sim.zookeeper.watchers import Changes
+from bench.plan import Floats, Run
+from bench.scenario import ZooKeeperBackend
+
+OF_A_JOIN, OF_A_WARM_UP = 2.0, 3.0
+"""Requests: for a session and its node, and once more for its end."""
+WARM_UP_RATE = 250
+"""Sessions that come and go in a second, before a run."""
+
+
+def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Meters:
+    """CPU, packets and memory of each server, second by second."""
+    costs, ensemble, backend = sessions.costs, sessions.ensemble, run.backend
+    assert isinstance(backend, ZooKeeperBackend)
+    meters = Meters(run, sessions.end)
+    seconds = int(sessions.end) + 2
+    second = np.clip(changes.t, 0, seconds - 1).astype(np.int64)
+    written = np.bincount(second, minlength=seconds).astype(np.float64)
+    joins = np.bincount(second[changes.came], minlength=seconds).astype(np.float64)
+    living = np.cumsum(np.bincount(second, np.where(changes.came, 1.0, -1.0), minlength=seconds))
+    pings: Floats = living.astype(np.float64) * sessions.pings.rate
+    shares, coming = _shares(sessions, seconds)
+    for server in range(ensemble.count):
+        up, name = _up(ensemble, server, seconds), server_name(server)
+        requests = shares[server] * (pings + OF_A_JOIN * joins)
+        transactions = up * (written + OF_A_JOIN / 2 * joins + coming.sum(axis=0)) + coming[server]
+        age = costs.start_cpu + _warmed_up(costs, backend)
+        cpu = _lives(ensemble, server, requests, transactions, age)
+        meters.rate(name, "cpu_seconds", cpu, "s", before=age)
+        meters.rate(name, "packets_received", requests, "packets")
+        meters.rate(name, "packets_sent", requests, "packets")
+        memory = costs.rss_bytes + living.max() * costs.rss_session_bytes / ensemble.count
+        meters.gauge(name, "rss_bytes", memory, "bytes")
+    meters.rate("machine", "network_bytes", pings * costs.ping_bytes, "bytes")
+    meters.rate("harness", "cpu_seconds", pings * costs.client_cpu, "s")
+    work = pings * costs.ping_cpu + joins * (ensemble.count * costs.write_cpu)
+    late = _lateness(work, cores, costs.ping_cpu)[: seconds - 1]
+    meters.samples("lateness", enumerate(late.tolist()), "s", source=CLOCK)
+    return meters
+
+
+def _shares(sessions: Sessions, seconds: int) -> tuple[Floats, Floats]:
+    """Which share of all sessions each server has in each second, and how many came to it then
+    from another one, or anew."""
+    ensemble, count = sessions.ensemble, len(sessions.token)
+    moved, coming = (np.zeros((ensemble.count, seconds)) for _ in range(2))
+    moved[:, 0] = np.bincount(sessions.first_server, minlength=ensemble.count)
+    for move in sessions.moves:
+        left = min(int(move.t), seconds - 1)
+        moved[:, left] -= np.bincount(move.old, minlength=ensemble.count)
+        here = move.back < seconds
+        place = move.new[here], move.back[here].astype(np.int64)
+        np.add.at(moved, place, 1.0)
+        np.add.at(coming, place, 1.0)
+    return np.cumsum(moved, axis=1) / count, coming
+
+
+def _lives(
+    ensemble: Ensemble, server: int, requests: Floats, transactions: Floats, age: float
+) -> Floats:
+    """CPU of a server in each second: of the one that had worked for ``age`` CPU seconds when the
+    run began, and of those that were started in its place."""
+    costs, seconds = ensemble.costs, len(requests)
+    restarts = [
+        (blow.end - costs.start, blow.end)
+        for blow in ensemble.blows
+        if blow.server == server and blow.kind in ("kill", "restart") and blow.end < seconds
+    ]
+    cpu = np.zeros(seconds)
+    for start, stop in pairwise([0, *(int(up) for _, up in restarts), seconds]):
+        life = slice(start, stop)
+        worked = costs.start_cpu if start else age
+        cpu[life] = _worked(costs, requests[life], transactions[life], worked)
+    for begun, up in restarts:
+        starting = slice(max(int(begun), 0), int(up) + 1)
+        cpu[starting] += costs.start_cpu / (starting.stop - starting.start)
+    return cpu
+
+
+def _warmed_up(costs: ZooKeeperCosts, backend: ZooKeeperBackend) -> float:
+    """CPU seconds that one server worked before the run, its start apart."""
+    each = np.full(math.ceil(backend.warm_up / WARM_UP_RATE), OF_A_WARM_UP * WARM_UP_RATE)
+    return float(_worked(costs, each / backend.servers, each, costs.start_cpu).sum())
+
+
+def _worked(costs: ZooKeeperCosts, requests: Floats, transactions: Floats, age: float) -> Floats:
+    """What a server takes in each second that has worked for ``age`` CPU seconds before."""
+    grown = costs.idle_cores + requests * costs.ping_cpu + transactions * costs.write_cpu
+    cpu = np.empty(len(requests))
+    for second, (known, count) in enumerate(
+        zip(grown.tolist(), (requests + transactions).tolist(), strict=True)
+    ):
+        young = costs.young_cpu * count * math.exp(-age / costs.youth)
+        cpu[second] = known + costs.youth * math.log1p(young / costs.youth)
+        age += cpu[second]
+    return cpu
+
+
+def _lateness(work: Floats, cores: float, each: float) -> Floats:
+    """How late pings of each second are answered, in which so much ``work`` (CPU seconds) comes and
+    a ping takes ``each``: they wait for the processors, and what these can't do is left to do."""
+    left = np.cumsum(work - cores)
+    backlog = left - np.minimum.accumulate(np.minimum(left, 0.0))
+    busy = np.minimum(work / cores, 0.999)
+    waiting: Floats = backlog / cores + each / cores * busy / (2 * (1 - busy))
+    return waiting
+
+
+def _up(ensemble: Ensemble, server: int, seconds: int) -> Floats:
+    """Whether the server is up, 0 or 1, in each second."""
+    up = np.ones(seconds)
+    for blow in ensemble.blows:
+        if blow.server == server and blow.kind != "cut":
+            up[int(blow.start) : int(min(blow.end, seconds))] = 0.0
+    return up

@@ -1,0 +1,92 @@
+"""What modelled servers are metered at: by what they are asked, how old they are, who is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.calibration import STATED
+from bench.engines.sim import simulated
+from bench.measure.audit import Bounds, audit
+from bench.measure.detection import victims
+from bench.measure.load import load, rate
+from bench.measure.window import Window
+from bench.result import Record
+from tests.sim.runs import planned, record
+
+ENSEMBLE = """
+seed: 1
+services: {{count: 600, ramp: 1000/s}}
+observers: 1
+phases: [{{settle: 5s}}, {{hold: 20s}}{more}]
+backends:
+  zk: {{kind: zookeeper, servers: 3, session_timeout: 10s, warm_up: {warm_up}}}
+"""
+
+DATABASE = """
+seed: 1
+services: {{count: 1_000, ramp: 1000/s}}
+observers: 1
+phases: [{{settle: 5s}}, {{hold: 20s}}]
+backends:
+  db: {{kind: sql, profile: tuned, interval: {interval}, timeout: 60s, poll: 5s}}
+"""
+
+
+def cores(record: Record) -> float:
+    found = load(record)["server_cpu_cores"]
+    assert found is not None
+    return found
+
+
+def test_a_server_that_has_worked_costs_less() -> None:
+    """All that is known of a warm-up is how much a server has worked before."""
+    fresh, warm = (
+        record(planned(ENSEMBLE.format(warm_up=warm_up, more=""))[0]) for warm_up in (0, 10_000)
+    )
+    asked = 600 * 0.32  # pings a second
+    old = asked * STATED.zookeeper.ping_cpu + 3 * STATED.zookeeper.idle_cores
+    assert cores(warm) == pytest.approx(old, rel=0.1)
+    assert cores(fresh) > 1.2 * cores(warm)
+
+
+def test_the_survivors_serve_the_sessions_of_a_dead_leader() -> None:
+    more = ", {fault: {kind: kill, servers: leader, for: 60s}}, {hold: 30s}"
+    found = record(planned(ENSEMBLE.format(warm_up=0, more=more))[0])
+    end = float(found.events["t"].max())
+    before, after = (
+        [
+            rate(found.metrics[found.metrics["source"] == name], ["packets_received"], window)
+            or 0.0
+            for name in ("zk-1", "zk-2", "zk-3")
+        ]
+        for window in (Window(end - 45, end - 35), Window(end - 10, end - 1))
+    )
+    assert min(before) > 0
+    assert min(after) == 0
+    assert sum(after) == pytest.approx(sum(before), rel=0.02)
+
+
+def test_beats_that_come_fast_share_the_waking_of_the_server() -> None:
+    """The n-th beat of a second costs less than the first, as far down as its own work."""
+    rates, beat = np.array([50.0, 250.0, 1000.0]), STATED.sql.tuned.server_cpu
+    shares_nothing = replace(
+        STATED, sql=replace(STATED.sql, flush_cpu=0.0, idle_cores=0.0, read_row_cpu=0.0)
+    )
+    each = []
+    for beats in rates.tolist():
+        (run,) = planned(DATABASE.format(interval=f"{1_000 / beats:g}s"))
+        each.append(cores(simulated(run, shares_nothing)) / beats)
+    wakings = 1 / (1 + rates * STATED.sql.awake)
+    assert each == pytest.approx(beat + wakings * STATED.sql.waking_cpu, rel=0.05)
+
+
+def test_a_model_past_its_knee_does_not_blame_the_machine() -> None:
+    text = ENSEMBLE.format(warm_up=0, more="").replace(
+        "600, ramp: 1000/s", "200_000, ramp: 50000/s"
+    )
+    found = record(planned(text)[0])
+    (reason,) = audit([found], victims(found), Bounds()).reasons
+    assert "the modelled server was past its knee" in reason
