@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, cast
+import socket
+from typing import Any, Protocol
 
 from bench.engines.live.swarm import jute
+from bench.engines.live.swarm.pond import Pond
 from bench.engines.live.swarm.shard import monotonic
+
+READ_BYTES = 4096
+"""What a session is ever told fits in."""
 
 
 class Gone(ConnectionError):
@@ -32,39 +37,62 @@ class Session(Protocol):
         """It has ended."""
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One TCP connection of a session: frames in, frames out."""
 
-    def __init__(self, session: Session) -> None:
+    __slots__ = (
+        "_accepted",
+        "_begun",
+        "_pending",
+        "_pond",
+        "_session",
+        "_socket",
+        "_xid",
+        "closed",
+    )
+
+    def __init__(self, session: Session, sock: socket.socket, pond: Pond) -> None:
         self._session = session
-        self._buffer = b""
+        self._socket = sock
+        self._pond = pond
+        self._begun = b""
         """The beginning of a frame whose end is yet to come."""
-        self._transport: asyncio.Transport | None = None
         self._pending: list[tuple[float, asyncio.Future[jute.Reply]]] = []
         self._xid = 0
         self._accepted: asyncio.Future[jute.Connected] | None = None
         self.closed = False
+        self.pause(False)
 
-    def accepted(self) -> asyncio.Future[jute.Connected]:
-        """The answer to a connect request that is yet to be written."""
+    def open(self, request: bytes) -> asyncio.Future[jute.Connected]:
+        """Send the connect request; the future fails with `Gone` if the connection ends first."""
         self._accepted = asyncio.get_running_loop().create_future()
+        self.write(request)
         return self._accepted
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's derives from nothing
-
-    def data_received(self, data: bytes) -> None:
-        if not self._buffer and jute.is_pong(data):  # nearly all that is ever read
-            self._session.pinged()
+    def read(self) -> None:
+        """Take in what has come."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
             return
-        data = self._buffer + data
+        except OSError:
+            data = b""
+        if not data:
+            self.abort()
+            self._session.dropped(self)
+        elif not self._begun and jute.is_pong(data):  # nearly all that is ever read
+            self._session.pinged()
+        else:
+            self._take(self._begun + data)
+
+    def _take(self, data: bytes) -> None:
         while len(data) >= 4 and not self.closed:
             end = 4 + int.from_bytes(data[:4], "big")
             if len(data) < end:
                 break
             frame, data = data[4:end], data[end:]
             self._frame(frame)
-        self._buffer = data
+        self._begun = data
 
     def _frame(self, frame: bytes) -> None:
         if self._accepted is not None:
@@ -84,8 +112,13 @@ class Connection(asyncio.Protocol):
                 answer.set_result(reply)
 
     def write(self, frame: bytes) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.write(frame)
+        """Send it: a session never has so much unanswered that it doesn't fit the socket."""
+        if self.closed:
+            return
+        try:
+            self._socket.send(frame)
+        except OSError:
+            return  # the connection has ended, which whoever reads next will find
 
     def ask(self, kind: int, body: bytes = b"") -> asyncio.Future[jute.Reply]:
         """Send a request; the future fails with `Gone` if the connection ends first."""
@@ -101,23 +134,20 @@ class Connection(asyncio.Protocol):
 
     def pause(self, paused: bool) -> None:
         """Read nothing, not even that the peer has closed; or read on."""
-        if self._transport is not None and not self.closed:
-            if paused:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.abort()
-        self._session.dropped(self)
+        if self.closed:
+            return
+        if paused:
+            self._pond.remove(self._socket.fileno())
+        else:
+            self._pond.add(self._socket.fileno(), self)
 
     def abort(self) -> None:
         """Close at once; what was asked fails."""
         if self.closed:
             return
+        self.pause(True)
         self.closed = True
-        if self._transport is not None:
-            self._transport.abort()
+        self._socket.close()
         for _, answer in self._pending:
             if not answer.done():
                 answer.set_exception(Gone())
@@ -125,3 +155,30 @@ class Connection(asyncio.Protocol):
         if self._accepted is not None and not self._accepted.done():
             self._accepted.set_exception(Gone())
             self._accepted.exception()
+
+
+async def connected(host: str, port: int, source: str) -> socket.socket:
+    """A socket to the first of the host's addresses that answers, from that source address; empty:
+    any. Raises: OSError."""
+    loop = asyncio.get_running_loop()
+    refusal: OSError = ConnectionError(f"{host} has no address")
+    for family, *_, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return await _connected(family, address, source)
+        except OSError as error:
+            refusal = error
+    raise refusal
+
+
+async def _connected(family: int, address: Any, source: str) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            made.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(made, address)
+    except BaseException:
+        made.close()
+        raise
+    return made

@@ -1,4 +1,8 @@
-"""Database connections that a shard's wire services share, and the library's statements on them."""
+"""Database connections that a shard's wire services share, and the library's statements on them.
+
+psycopg makes the connections. Statements go to its libpq directly: prepared, with one write and one
+read each, and no cursor in between.
+"""
 
 from __future__ import annotations
 
@@ -6,78 +10,140 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import asyncpg
+import psycopg
 import sqlalchemy as sa
+from psycopg import pq
+from psycopg.errors import error_from_result
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from membership import SqlConfig
 
 RETRY_SECONDS = (0.1, 1.0)
 """The shortest and the longest pause while the database doesn't answer, as the library has it."""
 
-LOST = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,  # it shuts down, or isn't up yet
-    asyncpg.TooManyConnectionsError,
-)
-"""What asyncpg raises where the server went away."""
+LOST = (OSError, psycopg.OperationalError)
+"""What is raised where the server went away, or isn't up yet; a TimeoutError is an OSError."""
+
+DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+"""The library's, with the parameters numbered, as psycopg numbers them for the server."""
+
+DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement of the library's, compiled for the shard's driver."""
+    """A statement of the library's, as the server is to see it."""
 
-    text: str
+    text: bytes
     parameters: tuple[str, ...]
 
     @classmethod
     def of(cls, element: sa.sql.elements.ClauseElement) -> Statement:
         compiled = element.compile(dialect=DIALECT)
-        return cls(str(compiled), tuple(getattr(compiled, "positiontup", None) or ()))
+        return cls(str(compiled).encode(), tuple(getattr(compiled, "positiontup", None) or ()))
 
 
-DIALECT = sa.make_url("postgresql+asyncpg://").get_dialect()()
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement led to."""
+
+    _result: pq.abc.PGresult
+
+    @property
+    def empty(self) -> bool:
+        """Whether it returned no row."""
+        return self._result.ntuples == 0
+
+    @property
+    def changed(self) -> int:
+        """How many rows it changed."""
+        return self._result.command_tuples or 0
+
+    def number(self, column: int = 0) -> int:
+        """In that column of the first row that it returned."""
+        value = self._result.get_value(0, column)
+        assert value is not None
+        return int(value)
 
 
 class Line:
-    """One connection, with its prepared statements."""
+    """One connection, with its prepared statements, for one exchange at a time.
 
-    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+    Everything raises `psycopg.Error`: one of `LOST` where the connection has ended.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
-        self._prepared: dict[str, Any] = {}
+        self._libpq = connection.pgconn
+        self._socket = self._libpq.socket
+        self._prepared: dict[bytes, bytes] = {}
+        self._result: pq.abc.PGresult | None = None
+        self._awaited: asyncio.Future[pq.abc.PGresult] | None = None
+        self._ended = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._read)
 
-    async def run(
-        self, statement: Statement, values: Mapping[str, object]
-    ) -> asyncpg.Record | None:
-        """The first row that the statement returns."""
-        prepared = await self._prepare(statement)
-        row: asyncpg.Record | None = await prepared.fetchrow(
-            *(values[name] for name in statement.parameters)
-        )
-        return row
+    async def run(self, statement: Statement, values: Mapping[str, object]) -> Answer:
+        """Execute it; the first time it is prepared."""
+        if (name := self._prepared.get(statement.text)) is None:
+            name = b"s%d" % len(self._prepared)
+            self._libpq.send_prepare(name, statement.text)
+            await self._answer()
+            self._prepared[statement.text] = name
+        given = [_written(values[parameter]) for parameter in statement.parameters]
+        self._libpq.send_query_prepared(name, given)
+        return Answer(await self._answer())
 
-    async def change(self, statement: Statement, values: Mapping[str, object]) -> int:
-        """How many rows the statement changed."""
-        prepared = await self._prepare(statement)
-        await prepared.fetch(*(values[name] for name in statement.parameters))
-        return int(prepared.get_statusmsg().rpartition(" ")[2])
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """It commits at the end; after an error nothing does, and the line has to be given up."""
+        self._libpq.send_query(b"BEGIN")
+        await self._answer()
+        yield
+        self._libpq.send_query(b"COMMIT")
+        await self._answer()
 
-    async def _prepare(self, statement: Statement) -> Any:
-        if (prepared := self._prepared.get(statement.text)) is None:
-            prepared = await self._connection.prepare(statement.text)
-            self._prepared[statement.text] = prepared
-        return prepared
+    async def _answer(self) -> pq.abc.PGresult:
+        """To what was just sent, once it is complete."""
+        self._awaited = self._loop.create_future()
+        result = await self._awaited
+        if result.status not in DONE:
+            raise error_from_result(result)
+        return result
 
-    def transaction(self) -> Any:
-        return self._connection.transaction()
+    def _read(self) -> None:
+        try:
+            self._libpq.consume_input()
+            while not self._libpq.is_busy():
+                if (result := self._libpq.get_result()) is not None:
+                    self._result = result
+                    continue
+                if self._awaited is not None and self._result is not None:
+                    if not self._awaited.done():  # by those who wait no longer
+                        self._awaited.set_result(self._result)
+                    self._awaited = self._result = None
+                return
+        except psycopg.OperationalError as error:
+            self.terminate()
+            if self._awaited is not None and not self._awaited.done():
+                self._awaited.set_exception(error)
 
     def terminate(self) -> None:
-        self._connection.terminate()
+        """End the connection at once."""
+        if not self._ended:
+            self._ended = True
+            self._loop.remove_reader(self._socket)
+            self._libpq.finish()
+
+
+def _written(value: object) -> bytes | None:
+    """As the server reads it."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return b"{%b}" % b",".join(str(each).encode() for each in value)
+    return str(value).encode()
 
 
 class Lines:
@@ -95,11 +161,13 @@ class Lines:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[Line]:
+        """For one exchange, which may take as long as the timeout. Raises: TimeoutError."""
         line = await self._free.get()
         try:
             if line is None:
                 line = await self._connect_at_last()
-            yield line
+            async with asyncio.timeout(self._config.timeout):
+                yield line
         except BaseException:
             # Cut off in the middle of an exchange: nobody else can use what is left of it.
             if line is not None:
@@ -120,23 +188,21 @@ class Lines:
                 pause = min(2 * pause, longest)
 
     async def _connect(self) -> Line:
-        connection = await asyncpg.connect(
-            host=self._url.host,
-            port=self._url.port or 5432,
-            user=self._url.username,
-            password=self._url.password,
-            database=self._url.database,
-            timeout=self._config.connect_timeout,
-            command_timeout=self._config.timeout,
-            server_settings={
-                "application_name": "heartbench",
-                "synchronous_commit": "on" if self._durable else "off",
-            },
-        )
+        async with asyncio.timeout(self._config.connect_timeout):
+            connection = await psycopg.AsyncConnection.connect(
+                host=self._url.host,
+                port=self._url.port,
+                user=self._url.username,
+                password=self._url.password,
+                dbname=self._url.database,
+                application_name="heartbench",
+                options=f"-c synchronous_commit={'on' if self._durable else 'off'}",
+            )
         line = Line(connection)
         self._open.add(line)
         return line
 
     def terminate(self) -> None:
+        """End every connection at once."""
         for line in self._open:
             line.terminate()

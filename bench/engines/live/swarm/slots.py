@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from bench.engines.live.swarm.shard import monotonic
 
@@ -11,30 +12,58 @@ SLOT = 0.01
 """In s; what kazoo draws its ping times in steps of. Waking for each ping alone costs twice the
 CPU: most of it goes into waking, not into pinging."""
 
-Due = Callable[[float], None]
+
+class Sleeper(Protocol):
+    """Somebody who waits for a time to come."""
+
+    def wake(self, due: float) -> None:
+        """It has come."""
 
 
 class Slots:
-    """Calls back in the middle of the slot that holds a time: half a slot off at most, and on
-    average not at all. ``origin``, less than a slot, is where the slots begin: drawn for each
-    shard, so that they lie anyhow to the ticks of a server on the same clock."""
+    """Once in each slot, in its middle, it first calls ``look`` and then wakes those whose time
+    lies in the slot: half a slot off at most, and on average not at all. ``origin``, less than a
+    slot, is where the slots begin: drawn for each shard, so that they lie anyhow to the ticks of
+    a server on the same clock."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, origin: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, origin: float, look: Callable[[], None]
+    ) -> None:
         self._loop = loop
         self._origin = origin
-        self._waiting: dict[int, list[Due]] = {}
+        self._look = look
+        self._waiting: dict[int, list[Sleeper]] = {}
+        self._next = self._slot(monotonic()) + 1
+        self._timer = self._set()
 
-    def add(self, t: float, call: Due) -> float:
-        """Call it with the time returned here, when that has come. There is no way to cancel:
-        whoever no longer waits for that time ignores the call."""
-        slot = int((t - self._origin) / SLOT)
-        due = self._origin + (slot + 0.5) * SLOT
+    def add(self, t: float, sleeper: Sleeper) -> float:
+        """Wake it at the time returned here. There is no way to cancel: whoever no longer waits
+        for that time ignores the call."""
+        slot = max(self._slot(t), self._next)
         if (waiting := self._waiting.get(slot)) is None:
             waiting = self._waiting[slot] = []
-            self._loop.call_later(max(0.0, due - monotonic()), self._wake, slot, due)
-        waiting.append(call)
-        return due
+        waiting.append(sleeper)
+        return self._middle(slot)
 
-    def _wake(self, slot: int, due: float) -> None:
-        for call in self._waiting.pop(slot):
-            call(due)
+    def close(self) -> None:
+        """Wake nobody any more."""
+        self._timer.cancel()
+
+    def _slot(self, t: float) -> int:
+        return int((t - self._origin) / SLOT)
+
+    def _middle(self, slot: int) -> float:
+        return self._origin + (slot + 0.5) * SLOT
+
+    def _set(self) -> asyncio.TimerHandle:
+        delay = self._middle(self._next) - monotonic()
+        return self._loop.call_later(max(0.0, delay), self._wake)
+
+    def _wake(self) -> None:
+        slot = self._next
+        self._next += 1
+        self._timer = self._set()
+        self._look()
+        due = self._middle(slot)
+        for sleeper in self._waiting.pop(slot, ()):
+            sleeper.wake(due)

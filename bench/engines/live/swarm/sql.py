@@ -38,6 +38,7 @@ _PG = DIALECT.name
 NOVA_CLAIM = Statement.of(queries.nova_claim(_PG))
 NOVA_LIVE = Statement.of(queries.nova_live(_PG))
 NOVA_SELECT = Statement.of(queries.nova_select)
+REPORT_COUNT = queries.nova_select.exported_columns.keys().index("report_count")
 NOVA_BEAT = Statement.of(queries.nova_beat)
 NOVA_LEAVE = Statement.of(queries.nova_leave)
 TUNED_CLAIM = Statement.of(queries.tuned_claim(_PG))
@@ -192,7 +193,7 @@ class _NovaRow(_Row):
 
     async def claim(self, line: Line) -> int | None:
         async with line.transaction():
-            row = await line.run(
+            taken = await line.run(
                 NOVA_CLAIM,
                 {
                     "group": self.station.plan.group,
@@ -201,26 +202,23 @@ class _NovaRow(_Row):
                     "now": self._now(),
                 },
             )
-            assert row is not None
-            self._id = row[0]
+            self._id = taken.number()
             life = {"id": self._id, "metadata": _METADATA}
-            row = await line.run(NOVA_LIVE, life)
-            assert row is not None
-            return int(row[0])
+            return (await line.run(NOVA_LIVE, life)).number()
 
     async def beat(self, line: Line) -> bool:
         async with line.transaction():
-            row = await line.run(NOVA_SELECT, {"id": self._id})
-            if row is None:
+            found = await line.run(NOVA_SELECT, {"id": self._id})
+            if found.empty:
                 return False
-            count = row["report_count"] + 1
+            count = found.number(REPORT_COUNT) + 1
             values = {"service_id": self._id, "count": count, "now": self._now()}
-            return await line.change(NOVA_BEAT, values) == 1
+            return (await line.run(NOVA_BEAT, values)).changed == 1
 
     async def withdraw(self, line: Line) -> None:
         values = {"service_id": self._id, "token": self.incarnation, "now": self._now()}
         async with line.transaction():
-            await line.change(NOVA_LEAVE, values)
+            await line.run(NOVA_LEAVE, values)
 
     def _now(self) -> datetime:
         clock = self.wall_clock if self.station.plan.stamp == "service" else time.time
@@ -242,11 +240,11 @@ class _TunedRow(_Row):
         if (not self._seen or silent) and (token := await self._take(line)) is not None:
             return token
         holder = {"group": self.station.plan.group, "name": self.name}
-        row = await line.run(TUNED_STANDING, holder)
-        if row is None:  # whoever held it has just left
+        standing = await line.run(TUNED_STANDING, holder)
+        if standing.empty:  # whoever held it has just left
             self._seen = None
             return await self._take(line)
-        found = {"seen_token": row[0], "seen_beat": row[1]}
+        found = {"seen_token": standing.number(0), "seen_beat": standing.number(1)}
         if self._seen is None:
             self._seen, self._since = found, monotonic()
         elif found != self._seen:
@@ -256,7 +254,7 @@ class _TunedRow(_Row):
 
     async def _take(self, line: Line) -> int | None:
         async with line.transaction():
-            row = await line.run(
+            claimed = await line.run(
                 TUNED_CLAIM,
                 {
                     "group": self.station.plan.group,
@@ -265,17 +263,17 @@ class _TunedRow(_Row):
                     **(self._seen or NEVER_SEEN),
                 },
             )
-            if row is None:
+            if claimed.empty:
                 return None
-            document = {"token": row[0], "metadata": _METADATA}
-            await line.change(TUNED_DOCUMENT, document)
-            return int(row[0])
+            token = claimed.number()
+            await line.run(TUNED_DOCUMENT, {"token": token, "metadata": _METADATA})
+            return token
 
     async def beat(self, line: Line) -> bool:
-        return await line.change(TUNED_BEAT, {"life": self.incarnation}) == 1
+        return (await line.run(TUNED_BEAT, {"life": self.incarnation})).changed == 1
 
     async def withdraw(self, line: Line) -> None:
-        await line.change(TUNED_LEAVE, {"tokens": [self.incarnation]})
+        await line.run(TUNED_LEAVE, {"tokens": [self.incarnation]})
 
 
 class SqlShard(ServiceShard):

@@ -8,16 +8,16 @@ it reconnects with its session, and when that has expired it joins again.
 from __future__ import annotations
 
 import asyncio
-import resource
 from dataclasses import dataclass
 
 from bench.engines.live.swarm import jute
-from bench.engines.live.swarm.connection import Connection, Gone
+from bench.engines.live.swarm.connection import Connection, Gone, connected
+from bench.engines.live.swarm.files import make_room
 from bench.engines.live.swarm.loop import ServiceShard
+from bench.engines.live.swarm.pond import Pond
 from bench.engines.live.swarm.service import Service, Station
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
 from bench.engines.live.swarm.slots import SLOT, Slots
-from bench.errors import MachineError
 from membership import ZooKeeperConfig
 from membership.backends.zookeeper import paths
 from membership.encoding import encode_metadata
@@ -41,6 +41,7 @@ class _Ensemble:
     hosts: tuple[tuple[str, int], ...]
     timeout: float
     """That they ask for (s)."""
+    pond: Pond
     slots: Slots
 
 
@@ -89,25 +90,29 @@ class _Session(Service):
     async def _live_again(self) -> None:
         """Connect, and be a member; until it is so."""
         try:
-            while not self.over:
-                await self.thawed()
-                try:
-                    connection = self._connection or await self._connect()
-                    if not await self._stands(connection):
-                        await self._create(connection)
-                except Gone:
-                    continue
-                except ProtocolError as error:
-                    if not self.joined_once:
-                        raise
-                    self.station.failures.append(f"{self.name}: {error}")
-                    await asyncio.sleep(PUT_OFF)
-                    continue
-                if not self._noticed:
-                    return
+            with self._ensemble.pond.waiting():
+                await self._become_member()
         finally:
             self._leave_queue()
             self._reviver = None
+
+    async def _become_member(self) -> None:
+        while not self.over:
+            await self.thawed()
+            try:
+                connection = self._connection or await self._connect()
+                if not await self._stands(connection):
+                    await self._create(connection)
+            except Gone:
+                continue
+            except ProtocolError as error:
+                if not self.joined_once:
+                    raise
+                self.station.failures.append(f"{self.name}: {error}")
+                await asyncio.sleep(PUT_OFF)
+                continue
+            if not self._noticed:
+                return
 
     def _leave_queue(self) -> None:
         """Let another one join."""
@@ -153,26 +158,23 @@ class _Session(Service):
         """A connection that has the session, a new one where there was none; None where the server
         doesn't give it in the time that the library allows, or says that the session has expired.
         """
-        source = self.station.plan.source
-        connection = Connection(self)
-        accepted, servers = connection.accepted(), len(self._ensemble.hosts)
+        servers = len(self._ensemble.hosts)
         request = jute.connect(
             self._last_zxid, self._ensemble.timeout, self._session, self._password
         )
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(self._timeout / (servers + 1)):
-                await self.station.loop.create_connection(
-                    lambda: connection, host, port, local_addr=(source, 0) if source else None
-                )
+                sock = await connected(host, port, self.station.plan.source)
+            connection = Connection(self, sock, self._ensemble.pond)
             asked = monotonic()
-            connection.write(request)
             async with asyncio.timeout(self._timeout / servers):
-                granted = await accepted
-        except (OSError, TimeoutError):
-            connection.abort()
-            return None
-        except asyncio.CancelledError:
-            connection.abort()
+                granted = await connection.open(request)
+        except (OSError, asyncio.CancelledError) as error:
+            if connection is not None:
+                connection.abort()
+            if isinstance(error, OSError):
+                return None
             raise
         if granted.timeout <= 0:
             connection.abort()
@@ -284,9 +286,10 @@ class _Session(Service):
             return
         jitter = (1 + int(40 * self.station.random.random())) / 100
         deadline = self._last_sent + self._timeout / 3 - jitter
-        self._due = self._ensemble.slots.add(max(deadline, now + jitter), self._deadline)
+        self._due = self._ensemble.slots.add(max(deadline, now + jitter), self)
 
-    def _deadline(self, due: float) -> None:
+    def wake(self, due: float) -> None:
+        """Time to ping, or to give up a connection whose ping wasn't answered."""
         if due != self._due:
             return
         connection = self._connection
@@ -318,6 +321,7 @@ class _Session(Service):
     # --- orders
 
     def die(self) -> None:
+        self._hear()
         self._due = None
         self._desist()
         if (connection := self._connection) is not None:
@@ -330,6 +334,11 @@ class _Session(Service):
         self._desist()
         self.stop()
 
+    def _hear(self) -> None:
+        """Take in what has come since the last look: a process has that by now."""
+        if self._connection is not None:
+            self._connection.read()
+
     def _desist(self) -> None:
         if self._reviver is not None:
             self._reviver.cancel()
@@ -340,13 +349,15 @@ class _Session(Service):
         if connection is None:
             return
         try:
-            await connection.ask(jute.DELETE, jute.delete(self._path, version=0))
-            await connection.ask(jute.CLOSE)
+            with self._ensemble.pond.waiting():
+                await connection.ask(jute.DELETE, jute.delete(self._path, version=0))
+                await connection.ask(jute.CLOSE)
         except Gone:
             pass
         self.die()
 
     def stop(self) -> None:
+        self._hear()
         self._due = None
         if self._connection is not None:
             self._connection.pause(True)
@@ -355,8 +366,9 @@ class _Session(Service):
         if self._connection is not None:
             self._connection.pause(False)
             # What the server said meanwhile is read first, as a woken process reads it.
-            self._due = monotonic()
-            self.station.loop.call_later(0.002, self._deadline, self._due)
+            self._due = due = monotonic()
+            self._connection.read()
+            self.wake(due)
 
 
 class ZooKeeperShard(ServiceShard):
@@ -370,30 +382,15 @@ class ZooKeeperShard(ServiceShard):
         super().__init__(plan)
 
     async def open(self, station: Station) -> None:
-        slots = Slots(station.loop, SLOT * station.random.random())
-        self._ensemble = _Ensemble(tuple(self._address.hosts), self._config.session_timeout, slots)
+        self._pond = Pond(station.loop)
+        self._slots = Slots(station.loop, SLOT * station.random.random(), self._pond.read)
+        hosts, timeout = tuple(self._address.hosts), self._config.session_timeout
+        self._ensemble = _Ensemble(hosts, timeout, self._pond, self._slots)
 
     def service(self, station: Station, name: str) -> Service:
         path = paths.member_path(self._address.namespace, station.plan.group, name)
         return _Session(station, name, path, self._ensemble)
 
     async def shut(self) -> None:
-        pass
-
-
-OWN_FILES = 100
-"""Files that the shard has open besides its services' sockets."""
-
-
-def make_room(sockets: int) -> None:
-    """Let this process have so many sockets. Raises: MachineError where it may not."""
-    need = sockets + OWN_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= need:
-        return
-    if hard != resource.RLIM_INFINITY and hard < need:
-        raise MachineError(
-            f"{sockets:,} wire services want a socket each, and a process may have {hard:,} files "
-            f"open here: sudo prlimit --pid $$ --nofile={need}:{need}, or fewer services"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+        self._slots.close()
+        self._pond.close()
