@@ -259,7 +259,7 @@ def run(
     console = Console(stderr=True)
     outcomes = []
     if resume is not None:
-        with shown(console) as listen:
+        with shown(console, as_json=as_json) as listen:
             chosen = arm if given & {"servers", "engine", "calibration"} else None
             outcome = resume_result(resume, arm=chosen, listen=listen)
         if outcome is None:
@@ -270,8 +270,9 @@ def run(
     if repeat is not None:
         overrides = (*overrides, f"repeat={repeat}")
     for scenario in [load(find(scenario), overrides) for scenario in scenarios]:
-        with shown(console) as listen:
-            outcome = run_scenario(scenario, arm=arm, out=out, argv=sys.argv, listen=listen)
+        with shown(console, as_json=as_json) as listen:
+            argv = ["heartbench", *sys.argv[1:]]  # by whatever path it was found
+            outcome = run_scenario(scenario, arm=arm, out=out, argv=argv, listen=listen)
         outcomes.append(outcome)
         _say_outcome(outcome, as_json)
     if worst := max(outcome.exit_code for outcome in outcomes):
@@ -300,7 +301,7 @@ def calibrate(servers: str, output: Path, as_json: bool) -> None:
     from bench.durable import write_text
     from bench.engines.live.calibrate import calibrate as measure
 
-    with shown(Console(stderr=True)) as listen:
+    with shown(Console(stderr=True), as_json=as_json) as listen:
         found = measure(servers, listen)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, found.dump())

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.gate.formats import table, told
-from bench.gate.judgement import Judgement, Outcome, Row, judge, known, middle
+from bench.gate.judgement import Judgement, Outcome, Row, doubts, judge, known, middle
 from bench.gate.measured import Measured, differences, of
 from bench.gate.statistics import ratio
 from bench.gate.tolerances import Tolerances
 from bench.prediction import Prediction, predict
-from bench.prediction import text as predicted_text
+from bench.report.predicted import text as predicted_text
 from bench.store import Loaded, load
 
 SHOWN = (
@@ -47,6 +47,8 @@ class Comparison:
     result: str
     differences: tuple[str, ...]
     """In what the scenarios differ, as `field: first, second`."""
+    doubts: tuple[str, ...]
+    """Why the numbers of one of them may not be believed."""
     judged: Outcome | None
     prediction: Prediction | None
     rows: tuple[Row, ...]
@@ -70,7 +72,7 @@ class Comparison:
             "baseline": self.baseline,
             "result": self.result,
             "differences": list(self.differences),
-            "reasons": list(judged.reasons) if judged else [],
+            "reasons": list(judged.reasons) if judged else list(self.doubts),
             "notes": list(judged.notes) if judged else [],
             "rows": [row.to_json() for row in self.rows],
             "prediction": asdict(self.prediction) if self.prediction else None,
@@ -102,6 +104,7 @@ def compared(a: Loaded, b: Loaded, tolerances: Tolerances | None = None) -> Comp
         baseline=one.run,
         result=other.run,
         differences=differing,
+        doubts=tuple(doubts(other, one)),
         judged=judged,
         prediction=predicted,
         rows=(*rows, *further),
@@ -116,6 +119,8 @@ def text(comparison: Comparison) -> str:
     if comparison.differences:
         lines.append("the scenarios differ, so nothing is judged:")
         lines += [f"  {each}" for each in comparison.differences]
+    if not comparison.judged:
+        lines += comparison.doubts
     if comparison.judged:
         lines += [*told(comparison.judged), f"verdict: {comparison.judged.judgement}"]
     return "\n".join(lines)

@@ -140,13 +140,13 @@ def _try_model(
 @click.argument("subject", metavar="RESULT|SCENARIO")
 @click.option("--baseline", metavar="B", help="Judge the result by this one, or a saved baseline.")
 @click.option("--against", metavar="GIT-REF", help="Run the scenario on that version by turns.")
-@click.option("--calibrate", metavar="FILE", help="Write down how far identical runs lie apart.")
+@click.option("--calibrate", metavar="FILE", help="Add identical runs to this noise floor.")
 @click.option("--save-baseline", metavar="FILE", help="Save the result as a baseline.")
 @click.option("--save-benchmark", metavar="FILE", help="Save it for pytest-benchmark compare.")
 @click.option("--counts", is_flag=True, help="Judge counts alone: times need six pairs of runs.")
 @_tolerances
 @click.option("--noise", metavar="FILE", help="What --calibrate wrote; told beside each time.")
-@click.option("--pairs", type=click.IntRange(min=1), default=6, show_default=True)
+@click.option("--pairs", type=click.IntRange(min=0), default=6, show_default=True)
 @click.option("--servers", multiple=True, default=("auto",), metavar="auto|docker|local|URL")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE")
 @click.option(
@@ -171,9 +171,15 @@ def gate(subject: str, form: str, as_json: bool, **options: Any) -> None:
     outcome = _gated(subject, **options)
     if outcome is None:
         return
+    from bench.gate import noise
     from bench.gate.formats import FORMATS
 
-    told = json.dumps(outcome.to_json(), indent=2) if as_json else FORMATS[form](outcome)
+    if as_json:
+        told = json.dumps(outcome.to_json(), indent=2)
+    elif isinstance(outcome, noise.Noise):
+        told = noise.text(outcome)
+    else:
+        told = FORMATS[form](outcome)
     _end(told, outcome.exit_code)
 
 
@@ -192,7 +198,7 @@ def _gated(
     servers: tuple[str, ...],
     overrides: tuple[str, ...],
 ) -> Any:
-    """The outcome; None where nothing was to be judged."""
+    """The outcome, or the noise floor; None where neither was asked for."""
     from bench.gate import gate as judged
     from bench.gate import measured
     from bench.gate import pairs as turns
@@ -212,6 +218,8 @@ def _gated(
         raise ScenarioError(
             ["gate: give one of --baseline, --against, --calibrate, --save-baseline"]
         )
+    if not pairs and not calibrate:
+        raise ScenarioError(["gate: without a pair nothing can be said: leave out --pairs 0"])
     tolerated = Tolerances().changed(tolerances)
     tolerated = tolerated.counts_only() if counts else tolerated
     running: dict[str, Any] = {
@@ -221,12 +229,9 @@ def _gated(
         "say": lambda words: click.echo(words, err=True),
     }
     if against:
-        return turns.against(find(subject), against, tolerated, **running)
+        return turns.against(find(subject), against, tolerated, noise=noise, **running)
     if calibrate:
-        floor = turns.calibrate(find(subject), tolerated, **running)
-        floor.save(calibrate)
-        click.echo(f"noise floor of {floor.pairs} pairs: {calibrate}")
-        return None
+        return turns.calibrate(find(subject), Path(calibrate), tolerated, **running)
     if save_baseline:
         measured(subject).save(save_baseline)
     if save_benchmark:

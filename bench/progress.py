@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,39 @@ class Moment:
     """Killed, or left on orders."""
     seen: int = 0
     """Members in the view of the first observer."""
+    rate: float = 0.0
+    """Beats or pings sent a second."""
+
+    @property
+    def suspected(self) -> int:
+        """Services that have joined and that the first observer takes for dead, rightly or not."""
+        return max(0, self.joined - self.seen)
+
+    @property
+    def left(self) -> float | None:
+        """Until the phase ends as planned, in s; None where it has no plan."""
+        return None if self.length is None else max(0.0, self.length - self.elapsed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "suspected": self.suspected, "left": self.left}
+
+
+class Pace:
+    """How fast a counter grows, by readings at least a second apart."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        """Growth a second; 0 until it is known."""
+        self._last: tuple[float, int] | None = None
+
+    def add(self, t: float, count: int) -> None:
+        """A reading, at `t` in s."""
+        if self._last is None:
+            self._last = (t, count)
+        elif t - self._last[0] >= 1.0:
+            self.rate = (count - self._last[1]) / (t - self._last[0])
+            self._last = (t, count)
 
 
 Listener = Callable[[Moment], None]

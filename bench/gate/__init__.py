@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.gate.judgement import Judgement, Outcome, Row, judge
 from bench.gate.measured import Measured, measured
-from bench.gate.noise import read as read_noise
+from bench.gate.noise import read
 from bench.gate.tolerances import Tolerances
 
 __all__ = ["Judgement", "Measured", "Outcome", "Row", "Tolerances", "gate", "judge", "measured"]
@@ -21,11 +21,12 @@ def gate(
 ) -> Outcome:
     """Judge a result by a baseline; each is a result's directory or a saved baseline.
 
-    `noise` is a file that `bench.gate.noise` wrote. Raises: ResultError for what can't be read.
+    `noise` is a file that `heartbench gate --calibrate` wrote. Raises: ResultError for what can't
+    be read.
     """
     return judge(
         measured(result),
         measured(baseline),
         tolerances or Tolerances(),
-        noise=read_noise(noise) if noise else None,
+        noise=read(noise).spread if noise else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
 from bench.gate.judgement import Judgement, Outcome, Row
@@ -22,12 +22,16 @@ def text(outcome: Outcome) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Rows in plain columns."""
-    lines = [HEADINGS, *map(cells, rows)]
+    return columns([HEADINGS, *map(cells, rows)], LEFT)
+
+
+def columns(lines: Sequence[Sequence[str]], left: Collection[int]) -> str:
+    """Plain ones, the first line over a rule; words go to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    ruled = [lines[0], tuple("-" * width for width in widths), *lines[1:]]
+    ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if place in LEFT else cell.rjust(width)
+            cell.ljust(width) if place in left else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in ruled

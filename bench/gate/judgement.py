@@ -142,10 +142,7 @@ def judge(
 
 def _incomparable(result: Measured, baseline: Measured) -> Iterator[str]:
     """Why a comparison would say nothing."""
-    for what, measured in (("the result", result), ("the baseline", baseline)):
-        if measured.verdict != Verdict.VALID:
-            why = f": {'; '.join(measured.reasons)}" if measured.reasons else ""
-            yield f"{what} ({measured.run}) is {measured.verdict}{why}"
+    yield from doubts(result, baseline)
     if differing := list(differences(baseline.scenario, result.scenario)):
         yield f"the scenarios differ (baseline, result): {'; '.join(differing)}"
     if result.engine != baseline.engine:
@@ -153,6 +150,14 @@ def _incomparable(result: Measured, baseline: Measured) -> Iterator[str]:
     for name in baseline.backends:
         if name not in result.backends:
             yield f"the result has no run of {name}, the baseline has"
+
+
+def doubts(result: Measured, baseline: Measured) -> Iterator[str]:
+    """Why the numbers of one of them may not be believed."""
+    for what, measured in (("the result", result), ("the baseline", baseline)):
+        if measured.verdict != Verdict.VALID:
+            why = f": {'; '.join(measured.reasons)}" if measured.reasons else ""
+            yield f"{what} ({measured.run}) is {measured.verdict}{why}"
 
 
 def _notes(result: Measured, baseline: Measured, tolerances: Tolerances) -> Iterator[str]:

@@ -107,7 +107,11 @@ def of(result: Loaded) -> Measured:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """In what two scenarios differ, such as `services.count: 100, 200`."""
+    """In what two scenarios differ, such as `services.count: 100, 200`.
+
+    A field that one of them lacks and that is off in the other came with a later version of
+    heartbench, and is no difference.
+    """
     ours, theirs = (
         {key: value for key, value in scenario.items() if key not in UNCOMPARED}
         for scenario in (one, other)
@@ -122,7 +126,7 @@ def _differing(one: Any, other: Any, path: str) -> Iterator[str]:
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for place, (ours, theirs) in enumerate(zip(one, other, strict=True)):
             yield from _differing(ours, theirs, f"{path}[{place}]")
-    elif one != other:
+    elif one != other and (one or other or None not in (one, other)):
         yield f"{path}: {one}, {other}"
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.errors import HarnessError
 from bench.gate.judgement import PAIRS, Outcome, judge
-from bench.gate.measured import Measured, RunFigures, measured
-from bench.gate.noise import Noise, noise
+from bench.gate.measured import measured
+from bench.gate.noise import Noise, Pair, begun, read, together
 from bench.gate.tolerances import Tolerances
 from bench.result import Verdict
 
@@ -47,6 +47,7 @@ def against(
     pairs: int = PAIRS,
     servers: Sequence[str] = ("auto",),
     overrides: Sequence[str] = (),
+    noise: str | Path | None = None,
     say: Say = lambda _: None,
 ) -> Outcome:
     """Run a scenario on the version `ref` of the repository and on the sources that are running,
@@ -57,18 +58,31 @@ def against(
     decided. Raises: RefError; PairsError.
     """
     with checked_out(ref) as there:
-        turns = _by_turns(
-            scenario, (there, HERE), pairs=pairs, servers=servers, overrides=overrides, say=say
+        found = tuple(
+            _by_turns(
+                scenario,
+                (there, HERE),
+                range(pairs),
+                servers=servers,
+                overrides=overrides,
+                say=say,
+            )
         )
-    base, ours = turns.together
+    valid = tuple(pair for pair in found if not any(_invalid(pair)))
+    base, ours = map(together, zip(*(valid or found), strict=True))  # of none, so that it says why
     outcome = judge(
-        replace(ours, run="these sources"), replace(base, run=ref), tolerances or Tolerances()
+        replace(ours, run="these sources"),
+        replace(base, run=ref),
+        tolerances or Tolerances(),
+        noise=read(noise).spread if noise else None,
     )
-    return replace(outcome, notes=(*outcome.notes, *turns.left_out))
+    left_out = tuple(_left_out(found)) if valid else ()
+    return replace(outcome, notes=(*outcome.notes, *left_out))
 
 
 def calibrate(
     scenario: Path,
+    file: Path,
     tolerances: Tolerances | None = None,
     *,
     pairs: int = PAIRS,
@@ -76,15 +90,34 @@ def calibrate(
     overrides: Sequence[str] = (),
     say: Say = lambda _: None,
 ) -> Noise:
-    """The noise floor: the same sources against themselves, by turns. Raises: PairsError."""
-    turns = _by_turns(
-        scenario, (HERE, HERE), pairs=pairs, servers=servers, overrides=overrides, say=say
-    )
-    one, other = turns.together
-    for each in (one, other):
-        if each.verdict != Verdict.VALID:
-            raise PairsError(f"no pair of runs is valid, so they say nothing: {each.reasons[0]}")
-    return noise(one, other, tolerances or Tolerances())
+    """The noise floor: the same sources against themselves, by turns.
+
+    `file` has each pair as soon as it is made; where it has some already, these are added. A pair
+    of which one run is not valid is left out, and said. Raises: PairsError, where there is no
+    valid pair; ResultError, for a file that is of another scenario or machine.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    floor = read(file, tolerances) if file.exists() else None
+    done = len(floor.pairs) if floor else 0
+    left_out = []
+    for pair in _by_turns(
+        scenario,
+        (HERE, HERE),
+        range(done, done + pairs),
+        servers=servers,
+        overrides=overrides,
+        say=say,
+    ):
+        if bad := tuple(_invalid(pair)):
+            left_out.append(bad[0])
+            say(f"left out: {bad[0]}")
+            continue
+        floor = floor.joined(pair) if floor else begun(pair, tolerances)
+        floor.save(file)
+    if floor is None:
+        why = left_out[0] if left_out else f"{file} has none"
+        raise PairsError(f"no pair of runs is valid, so they say nothing: {why}")
+    return floor
 
 
 @contextmanager
@@ -115,53 +148,39 @@ def _git(*words: str, mend: str) -> str:
     return done.stdout
 
 
-@dataclass(frozen=True)
-class _Turns:
-    """What both versions' runs gave, pair by pair."""
-
-    pairs: tuple[tuple[Measured, Measured], ...]
-
-    @property
-    def together(self) -> tuple[Measured, Measured]:
-        """Each version's runs as one result whose repeats are the pairs. Of those that are valid;
-        where there is none, of all, so that it is said why."""
-        one, other = zip(*(tuple(filter(_valid, self.pairs)) or self.pairs), strict=True)
-        return _together(one), _together(other)
-
-    @property
-    def left_out(self) -> Iterator[str]:
-        for number, pair in enumerate(self.pairs, 1):
-            for each in pair:
-                if any(map(_valid, self.pairs)) and each.verdict != Verdict.VALID:
-                    yield f"pair {number} is left out, {each.verdict}: {'; '.join(each.reasons)}"
+def _invalid(pair: Pair) -> Iterator[str]:
+    return (
+        f"{each.verdict}: {'; '.join(each.reasons)}"
+        for each in pair
+        if each.verdict != Verdict.VALID
+    )
 
 
-def _valid(pair: tuple[Measured, Measured]) -> bool:
-    return all(each.verdict == Verdict.VALID for each in pair)
+def _left_out(pairs: Sequence[Pair]) -> Iterator[str]:
+    for number, pair in enumerate(pairs, 1):
+        yield from (f"pair {number} is left out, {why}" for why in _invalid(pair))
 
 
 def _by_turns(
     scenario: Path,
     versions: tuple[Path, Path],
+    numbers: Iterable[int],
     *,
-    pairs: int,
     servers: Sequence[str],
     overrides: Sequence[str],
     say: Say,
-) -> _Turns:
+) -> Iterator[Pair]:
     """Both versions' runs, pair by pair; the second goes first in every second pair."""
-    found = []
-    with TemporaryDirectory(prefix="heartbench-gate-") as folder:
-        for pair in range(pairs):
-            results = {}
-            for side in (0, 1) if pair % 2 == 0 else (1, 0):
-                say(f"pair {pair + 1} of {pairs}: {('the baseline', 'this version')[side]}")
-                out = Path(folder) / f"{pair}-{side}"
-                words = (*overrides, f"seed={1 + pair}", "repeat=1")
+    for number in numbers:
+        results = {}
+        with TemporaryDirectory(prefix="heartbench-gate-") as folder:
+            for side in (0, 1) if number % 2 == 0 else (1, 0):
+                say(f"pair {number + 1}: {('the baseline', 'this version')[side]}")
+                out = Path(folder) / str(side)
+                words = (*overrides, f"seed={1 + number}", "repeat=1")
                 _run(versions[side], scenario, out, servers, words)
                 results[side] = measured(out)
-            found.append((results[0], results[1]))
-    return _Turns(tuple(found))
+        yield results[0], results[1]
 
 
 def _run(
@@ -193,20 +212,3 @@ def _run(
         raise PairsError(
             f"{version}: the run ended with exit code {done.returncode} and said: {said}"
         )
-
-
-def _together(results: Sequence[Measured]) -> Measured:
-    """As one result whose repeats are the pairs; as bad as the worst of them."""
-    bad = next((each for each in results if each.verdict != Verdict.VALID), results[0])
-    return replace(
-        results[0],
-        run=", ".join(each.run for each in results),
-        scenario={key: value for key, value in results[0].scenario.items() if key != "seed"},
-        verdict=bad.verdict,
-        reasons=bad.reasons,
-        runs=tuple(
-            RunFigures(run.backend, pair, run.figures)
-            for pair, each in enumerate(results)
-            for run in each.runs
-        ),
-    )

@@ -1,7 +1,9 @@
-"""How a run looks while it runs: a line that keeps changing, or plain lines without a terminal."""
+"""How a run looks while it runs: a line that keeps changing, plain lines without a terminal, or
+JSON for machines."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +16,11 @@ from bench.progress import Listener, Moment
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Listener]:
+def shown(console: Console, *, as_json: bool = False) -> Iterator[Listener]:
     """A listener that shows each moment on the console for as long as the block lasts."""
+    if as_json:
+        yield _stream(console)
+        return
     if not console.is_terminal:
         yield _lines(console)
         return
@@ -37,9 +42,24 @@ def _lines(console: Console) -> Listener:
     return listen
 
 
+def _stream(console: Console) -> Listener:
+    """A line of JSON for each phase as it begins, and one for each further second of it."""
+    last: tuple[str, int, str] | None = None
+    told = 0.0
+
+    def listen(moment: Moment) -> None:
+        nonlocal last, told
+        phase = (moment.backend, moment.repeat, moment.phase)
+        if phase != last or moment.elapsed >= told + 1.0:
+            last, told = phase, moment.elapsed
+            console.out(json.dumps(moment.to_json()), highlight=False)
+
+    return listen
+
+
 def _row(moment: Moment) -> Table:
     row = Table.grid(padding=(0, 2))
-    left = "" if moment.length is None else f"{max(0.0, moment.length - moment.elapsed):.0f} s left"
+    left = "" if moment.left is None else f"{moment.left:.0f} s left"
     bar = ProgressBar(
         total=moment.length or None,
         completed=moment.elapsed,
@@ -62,6 +82,6 @@ def _counts(moment: Moment) -> str:
     if moment.length is None:  # there are no services yet
         return ""
     return (
-        f", {moment.joined:,} joined, {moment.live:,} live, {moment.dead:,} dead, "
-        f"{moment.seen:,} seen"
+        f", {moment.joined:,} joined, {moment.live:,} live, {moment.suspected:,} suspected, "
+        f"{moment.dead:,} dead, {moment.rate:,.0f}/s sent"
     )

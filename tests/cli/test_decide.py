@@ -109,6 +109,7 @@ def test_a_result_is_saved_for_pytest_benchmark(tmp_path: Path, before: Path) ->
         ([], "gate: give one of --baseline, --against, --calibrate, --save-baseline"),
         (["--baseline", "a", "--against", "b"], "gate: give one of"),
         (["--baseline", "nowhere"], "nowhere: not there"),
+        (["--against", "main", "--pairs", "0"], "gate: without a pair nothing can be said"),
         (["--baseline", "nowhere", "--tolerance", "x"], "tolerance x: say FIGURE=5%"),
     ],
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,11 @@ import yaml
 from bench.engines.live.provision import ServerSpec, missing
 from tests.lacking import none_lacking
 
+# Beats don't wait for the disk, which others keep busy.
+SQL = {"kind": "sql", "interval": "1s", "timeout": "4s", "synchronous_commit": False}
 BACKENDS: Mapping[str, Mapping[str, object]] = {
-    "nova": {"kind": "sql", "profile": "nova", "interval": "1s", "timeout": "4s", "poll": "read"},
-    "tuned": {
-        "kind": "sql",
-        "profile": "tuned",
-        "interval": "1s",
-        "timeout": "4s",
-        "poll": "500ms",
-    },
+    "nova": {**SQL, "profile": "nova", "poll": "read"},
+    "tuned": {**SQL, "profile": "tuned", "poll": "500ms"},
     "zk": {"kind": "zookeeper", "servers": 3, "session_timeout": "4s", "tick": "500ms"},
 }
 
@@ -76,11 +73,12 @@ class Harness:
     seen: set[psutil.Process] = field(default_factory=set)
 
     def until(self, wanted: str) -> None:
-        """Follow its progress to a line that begins so, and look."""
+        """Follow its progress to this phase of a backend, such as `zk: hold`, and look."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line)
-            if line.startswith(wanted):
+            moment = json.loads(line) if line.startswith("{") else None
+            if moment and f"{moment['backend']}: {moment['phase']}" == wanted:
                 self.look()
                 return
         pytest.fail(f"it never said {wanted!r}:\n{''.join(self.said)}")
@@ -92,15 +90,25 @@ class Harness:
     def until_it_starts(self, program: str) -> None:
         """Until it has a child of this name, and look."""
         deadline = time.monotonic() + PATIENCE
-        while program not in {each.name() for each in self.seen if each.is_running()}:
+        while program not in self._running():
             assert time.monotonic() < deadline, f"it never started {program}"
             time.sleep(0.01)
             self.look()
 
+    def _running(self) -> set[str]:
+        names = set()
+        for each in self.seen:
+            with suppress(psutil.NoSuchProcess):
+                names.add(each.name())
+        return names
+
     def shards(self) -> list[psutil.Process]:
         """The processes of its shards, the oldest first: observers, wire, library."""
-        children = psutil.Process(self.process.pid).children()
-        hosts = [child for child in children if SHARD in child.cmdline()]
+        hosts = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # a program that was run for a moment
+                if SHARD in child.cmdline():
+                    hosts.append(child)
         return sorted(hosts, key=psutil.Process.create_time)
 
     def send(self, number: signal.Signals) -> None:

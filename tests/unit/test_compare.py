@@ -49,6 +49,19 @@ def test_different_scenarios_are_shown_and_not_judged(tmp_path: Path) -> None:
     assert "the scenarios differ, so nothing is judged:\n  services.count: 4, 5" in text(found)
 
 
+def test_what_may_not_be_believed_is_said_where_nothing_is_judged_too(tmp_path: Path) -> None:
+    before = write(tmp_path / "a", run())
+    late = run()
+    late.metrics.loc[late.metrics["metric"] == "lateness", "value"] = 3.0
+    after = write(tmp_path / "b", late, scenario={"services": {"count": 5}})
+    found = compare(before, after)
+    assert (
+        text(found).splitlines()[-1].endswith("give it fewer services or more cores (bound 0.05s)")
+    )
+    assert " is invalid: db: beats went out 3s late" in text(found)
+    assert found.to_json()["reasons"] == list(found.doubts)
+
+
 def test_a_simulation_is_a_prediction_whatever_the_order(tmp_path: Path) -> None:
     live = write(tmp_path / "live", run(late=50.0, cpu=0.1))
     sim = write(tmp_path / "sim", run(late=55.0, cpu=0.12), engine="sim")

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from bench.errors import ScenarioError
 from bench.gate import Judgement, Measured, Outcome, Tolerances, judge, measured
 from bench.gate.measured import RunFigures
-from bench.gate.noise import noise, read
 from bench.gate.statistics import ratio, visible
 from bench.result import METRICS, frame
 from bench.store import ResultError
@@ -127,6 +126,19 @@ def test_name_question_objectives_and_repeats_make_no_other_scenario() -> None:
     assert outcome.judgement is Judgement.PASS
 
 
+def test_a_field_that_a_later_version_has_and_that_is_off_makes_no_other_scenario() -> None:
+    older = {"name": "by-hand", "services": {"count": 4}}
+    for value, judgement in ((0, Judgement.PASS), (2, Judgement.INVALID)):
+        newer = {"name": "by-hand", "services": {"count": 4, "warm_up": value}}
+        for one, other in ((older, newer), (newer, older)):
+            outcome = judge(
+                result({STATEMENTS: 1.0}, scenario=one),
+                result({STATEMENTS: 1.0}, scenario=other),
+                Tolerances(),
+            )
+            assert outcome.judgement is judgement
+
+
 def test_times_of_too_few_pairs_are_inconclusive_however_bad() -> None:
     outcome = timed([9.0] * 5, [1.0] * 5)
     assert (outcome.judgement, outcome.exit_code) == (Judgement.INCONCLUSIVE, 3)
@@ -227,22 +239,6 @@ def test_what_is_said_to_be_visible_is_seen_in_nine_of_ten() -> None:
     growth = 1 + visible(spread, PAIRS, 0.10)
     seen = [pairs(random, growth, 0.05).judgement is Judgement.FAIL for _ in range(200)]
     assert 0.82 <= np.mean(seen) <= 0.98
-
-
-def test_a_noise_floor_is_written_read_and_told(tmp_path: Path) -> None:
-    random = np.random.default_rng(4)
-    before, after = (
-        result(*({CPU: float(value)} for value in random.lognormal(0, 0.05, PAIRS)))
-        for _ in range(2)
-    )
-    floor = noise(before, after, Tolerances())
-    floor.save(tmp_path / "noise.json")
-    spread = read(tmp_path / "noise.json")
-    assert spread == {"db": {CPU: floor.spread["db"][CPU]}}
-    assert 0.02 < spread["db"][CPU] < 0.15
-    (row,) = judge(after, before, Tolerances({}, {CPU: 0.1}), noise=spread).rows
-    assert row.judgement is Judgement.PASS
-    assert "varies so much between identical runs" in row.reason
 
 
 def test_a_baseline_comes_back_as_it_was_saved(tmp_path: Path) -> None:

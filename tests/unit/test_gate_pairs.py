@@ -9,8 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from bench.gate import Judgement, Tolerances
+from bench.cli import main
+from bench.gate import Judgement
+from bench.gate.noise import read
 from bench.gate.pairs import PairsError, RefError, against, calibrate, checked_out
 from tests.report.results import run, write
 
@@ -42,7 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     def made(statements: float, late: int = 0) -> Path:
         """`late`: the seed with which the run is invalid."""
         folder = tmp_path_factory.mktemp("results")
-        for seed in (1, 2):
+        for seed in range(1, 7):
             record = run(statements=statements, cpu=0.1 + 0.01 * seed)
             if seed == late:
                 record.metrics.loc[record.metrics["metric"] == "lateness", "value"] = 3.0
@@ -88,7 +91,7 @@ def test_the_sources_are_judged_by_the_version_they_are_run_against(
     said: list[str] = []
     outcome = against(tmp_path / "scenario.yaml", "v1", pairs=2, say=said.append)
     assert journalled(tmp_path) == [("v1", 1), ("ours", 1), ("ours", 2), ("v1", 2)]
-    assert said[0] == "pair 1 of 2: the baseline"
+    assert said[0] == "pair 1: the baseline"
     assert (outcome.judgement, outcome.baseline) == (Judgement.FAIL, "v1")
     rows = {row.figure: row for row in outcome.rows}
     assert rows["counts.statements_per_service_second"].judgement is Judgement.FAIL
@@ -101,10 +104,65 @@ def test_the_sources_are_judged_by_the_version_they_are_run_against(
 def test_the_noise_floor_is_that_of_the_sources_against_themselves(
     repository: Path, tmp_path: Path
 ) -> None:
-    floor = calibrate(tmp_path / "scenario.yaml", pairs=2)
+    file = tmp_path / "noise.json"
+    floor = calibrate(tmp_path / "scenario.yaml", file, pairs=2)
     assert {name for name, _ in journalled(tmp_path)} == {"ours"}
-    assert floor.pairs == 2
+    assert len(floor.pairs) == len(read(file).pairs) == 2
     assert floor.spread["db"]["load.server_cpu_cores"] == pytest.approx(0.0)
+
+
+def test_the_command_tells_the_noise_floor(repository: Path, tmp_path: Path) -> None:
+    """To people, and with --json to machines; the pairs are in the file alone."""
+    words = ["gate", str(tmp_path / "scenario.yaml"), "--calibrate", str(tmp_path / "noise.json")]
+    told = CliRunner().invoke(main, [*words, "--pairs", "2"])
+    assert told.exit_code == 0, told.output
+    assert told.stdout.splitlines()[0].split() == ["backend", "figure", "spread", "seen", "from"]
+    assert told.stdout.endswith("noise floor of 2 pairs\n")
+    as_json = CliRunner().invoke(main, [*words, "--pairs", "4", "--json"])
+    floor = json.loads(as_json.stdout)
+    assert (floor["pairs"], floor["comparisons"]) == (6, {"pass": 1})
+    assert "runs" not in floor
+    told = CliRunner().invoke(main, [*words, "--pairs", "0"])
+    assert told.stdout.endswith("1 of 1 pass\nnoise floor of 6 pairs\n")
+    nothing = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "none.json"), "--pairs", "0"])
+    assert nothing.exit_code == 3
+    assert "none.json has none" in nothing.stderr
+
+
+def test_a_noise_floor_that_is_there_grows(repository: Path, tmp_path: Path) -> None:
+    """Each pair is kept as soon as it is made, so what breaks off is gone on with."""
+    file = tmp_path / "noise.json"
+    for pair in (1, 2):
+        assert len(calibrate(tmp_path / "scenario.yaml", file, pairs=1).pairs) == pair
+    assert [seed for _, seed in journalled(tmp_path)] == [1, 1, 2, 2]
+
+
+def test_a_noise_floor_leaves_out_what_is_not_valid(
+    repository: Path, results: Results, tmp_path: Path
+) -> None:
+    version(repository, tmp_path / "journal", "ours", results(statements=40.0, late=2))
+    said: list[str] = []
+    floor = calibrate(tmp_path / "scenario.yaml", tmp_path / "noise.json", pairs=2, say=said.append)
+    assert len(floor.pairs) == 1
+    assert said[-1].startswith("left out: invalid: db: beats went out 3s late")
+
+
+def test_without_a_valid_pair_there_is_no_noise_floor(
+    repository: Path, results: Results, tmp_path: Path
+) -> None:
+    version(repository, tmp_path / "journal", "ours", results(statements=40.0, late=1))
+    file = tmp_path / "noise.json"
+    with pytest.raises(PairsError, match="no pair of runs is valid, so they say nothing"):
+        calibrate(tmp_path / "scenario.yaml", file, pairs=1)
+    assert not file.exists()
+
+
+def test_the_noise_is_told_where_versions_are_compared(repository: Path, tmp_path: Path) -> None:
+    file = tmp_path / "noise.json"
+    calibrate(tmp_path / "scenario.yaml", file, pairs=2)
+    outcome = against(tmp_path / "scenario.yaml", "v1", pairs=2, noise=file)
+    rows = {row.figure: row for row in outcome.rows}
+    assert "varies so much between identical runs" in rows["load.server_cpu_cores"].reason
 
 
 def test_a_pair_with_an_invalid_run_is_left_out_and_named(
@@ -121,7 +179,7 @@ def test_a_pair_with_an_invalid_run_is_left_out_and_named(
 def test_a_version_that_does_not_run_says_why(repository: Path, tmp_path: Path) -> None:
     (repository / "bench" / "__main__.py").write_text("raise SystemExit('out of order')")
     with pytest.raises(PairsError, match=r"exit code 1 and said: out of order") as refused:
-        calibrate(tmp_path / "scenario.yaml", Tolerances())
+        calibrate(tmp_path / "scenario.yaml", tmp_path / "noise.json")
     assert refused.value.exit_code == 3
 
 

@@ -13,7 +13,7 @@ from bench.engines.live.racks import Fabric
 from bench.engines.live.swarm.shard import monotonic
 from bench.errors import InvalidRun
 from bench.plan import Run
-from bench.progress import Listener, Moment
+from bench.progress import Listener, Moment, Pace
 
 LEAD = 0.5
 """Between an order and its earliest instant, in s: time to reach every shard."""
@@ -41,6 +41,7 @@ class Conductor:
         self._chronicle = chronicle
         self._listen = listen
         self._phase = ("ramp", 0.0, run.ramp)
+        self._pace = Pace()
 
     def conduct(self) -> None:
         epoch = monotonic() + LEAD
@@ -94,6 +95,7 @@ class Conductor:
             raise InvalidRun(f"an observer has failed: {failed[0]}")
         name, start, length = self._phase
         joined = sum(status.joined for status in services)
+        self._pace.add(monotonic(), sum(status.renewals for status in services))
         self._listen(
             Moment(
                 self._run.backend_name,
@@ -105,6 +107,7 @@ class Conductor:
                 live=sum(status.live for status in services),
                 dead=sum(status.dead for status in services),
                 seen=observers[0].live if observers else 0,
+                rate=self._pace.rate,
             )
         )
         return joined

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bench.frames import runs_of
 from bench.measure.lives import DEATHS
-from bench.prediction import noticed
 from bench.result import Record
+from bench.seen import noticed
 from bench.store import Loaded
 
 ENDED = "died"
@@ -47,7 +47,7 @@ class Column:
 
     @cached_property
     def noticed(self) -> Mapping[str, NDArray[np.float64]]:
-        """As of `bench.prediction.noticed`, crashes and losses of power together as in the
+        """As of `bench.seen.noticed`, crashes and losses of power together as in the
         summary, as `ENDED`."""
         times = noticed(self.result, self.name)
         dead = [times.pop(kind) for kind in DEATHS if kind in times]

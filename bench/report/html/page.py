@@ -13,13 +13,13 @@ from markupsafe import Markup
 
 from bench.compare import compared
 from bench.gate.formats import HEADINGS, cells, told
-from bench.prediction import text as predicted
 from bench.report.html.answer import answer, objectives
 from bench.report.html.canvas import COLOURS
 from bench.report.html.columns import Column, columns, letter
 from bench.report.html.cost import cost, growth
 from bench.report.html.detection import detection
 from bench.report.html.timeline import MOST, timelines
+from bench.report.predicted import text as predicted
 from bench.report.quantity import NONE, plain
 from bench.report.table import sections
 from bench.store import Loaded

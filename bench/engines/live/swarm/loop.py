@@ -96,7 +96,8 @@ class ServiceShard(ABC):
             joined += service.joined_once or service.restarted
             dead += service.over
             live += service.incarnation is not None and not service.over
-        return Status(joined, live, dead, failed=tuple(self.station.failures))
+        renewals, failed = self.station.renewals, tuple(self.station.failures)
+        return Status(joined, live, dead, renewals, failed)
 
     def drain(self) -> Log:
         return self._call(self._drain())

@@ -76,6 +76,8 @@ class Status:
     """So many are members, as far as they know."""
     dead: int = 0
     """So many were killed, or left, on orders."""
+    renewals: int = 0
+    """So many beats or pings were sent."""
     failed: tuple[str, ...] = ()
     """What went wrong for good, in words; the first few."""
 
