@@ -23,7 +23,7 @@ class SqlSubject:
 
     def __init__(self, url: str, profile: Profile, sessions: Callable[[], int]) -> None:
         self._url = url
-        self._config = SqlConfig(profile=profile, interval=0.25, timeout=2.5, poll=0.1)
+        self._config = SqlConfig(profile=profile, interval=0.25, timeout=5.0, poll=0.1)
         self.sessions = sessions
 
     def connect(self) -> Membership:

@@ -14,7 +14,7 @@ from membership.backends.zookeeper.paths import parse
 from membership.testing import Check, checks, run
 from tests.live.sessions import frozen, silence
 
-CONFIG = ZooKeeperConfig(session_timeout=3.0)
+CONFIG = ZooKeeperConfig(session_timeout=4.0)
 
 
 class ZooKeeperSubject:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from tests.history.actors import PATIENCE, Member, Observer, Plan
@@ -29,6 +32,7 @@ def execute(plan: Plan) -> History:
         observers = [Observer(plan, f"observer-{n}", url) for n, url in enumerate(urls)]
         for observer in observers:
             stack.callback(observer.close)
+        stack.enter_context(_watched(plan.timeout / 4, outages.append))
         _until(lambda: all(member.joined for member in members))
         if plan.clock_steps:  # one at least, that everybody's life is judged by
             observers[0].offset = 3 * plan.timeout
@@ -60,6 +64,31 @@ def execute(plan: Plan) -> History:
                 outages.append(Outage(active[0], time.monotonic(), active[1]))
         live, seen = _settle(plan, members, observers)
     return _history(members, observers, outages, live, seen)
+
+
+@contextmanager
+def _watched(longest: float, tell: Callable[[Outage], None]) -> Iterator[None]:
+    """Tell when this machine, its disk included, stood still for longer than that."""
+    over = threading.Event()
+
+    def watch() -> None:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            previous = time.monotonic()
+            while not over.wait(0.1):
+                file.write(b".")
+                os.fsync(file.fileno())
+                now = time.monotonic()
+                if now - previous > longest:
+                    tell(Outage(previous, now, "the machine stood still"))
+                previous = now
+
+    thread = threading.Thread(target=watch, name="history-machine")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _disturb(

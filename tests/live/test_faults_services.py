@@ -33,13 +33,15 @@ FORGIVEN = 2.0
 LATEST = TIMEOUT + 3.0
 """No backend takes longer to notice a death."""
 
+SQL = "kind: sql, interval: 500ms, timeout: 4s, poll: 500ms, connections: 4"
+SQL += ", synchronous_commit: false"  # others keep the disk busy
 SCENARIO = """
 name: faults
 question: Does each fault do what it says?
 seed: 3
 backends:
-  nova: {kind: sql, profile: nova, interval: 500ms, timeout: 4s, poll: 500ms, connections: 4}
-  tuned: {kind: sql, profile: tuned, interval: 500ms, timeout: 4s, poll: 500ms, connections: 4}
+  nova: {profile: nova, SQL}
+  tuned: {profile: tuned, SQL}
   zk: {kind: zookeeper, session_timeout: 4s, tick: 500ms}
 services: {count: 24, library: 12, ramp: 24/s, group: GROUP}
 observers: 1
@@ -97,7 +99,7 @@ def histories(postgres: Deployment, zookeeper: Deployment) -> dict[str, History]
     """All of the faults at once, on all backends side by side."""
 
     def history(name: str) -> History:
-        scenario = loads(SCENARIO.replace("GROUP", name), "faults")
+        scenario = loads(SCENARIO.replace("SQL", SQL).replace("GROUP", name), "faults")
         [run] = [run for run in plan(scenario) if run.backend_name == name]
         return carry_out(run, zookeeper if name == "zk" else postgres)
 
@@ -248,7 +250,7 @@ def test_a_killed_service_gets_its_row_back_at_once_on_nova_and_waits_elsewhere(
     for service in RESTART:
         [joined] = history.truth(service, Kind.JOINED)
         if history.backend == "nova":
-            assert joined.t < FORGIVEN
+            assert joined.t < TIMEOUT - 0.5  # one interval before it could be waited out
         else:
             assert FORGIVEN < joined.t < LATEST
 

@@ -57,7 +57,7 @@ def test_one_beat_after_its_death_and_it_is_not_absent(
     postgres_url: str, database: sa.Engine
 ) -> None:
     """What the watch last said is not enough: the row has to stand where it stood then."""
-    config = SqlConfig(interval=0.25, timeout=2.0, poll=0.1)
+    config = SqlConfig(interval=0.25, timeout=5.0, poll=0.1)
     with connect(postgres_url, config) as ours, ours.watch("compute") as watch:
         with _crashed(postgres_url, config):
             take(watch, 1)
@@ -71,7 +71,7 @@ def test_one_beat_after_its_death_and_it_is_not_absent(
 
 
 def test_without_a_watch_the_databases_clock_decides(postgres_url: str) -> None:
-    config = SqlConfig(interval=0.25, timeout=2.0)
+    config = SqlConfig(interval=0.25, timeout=5.0)
     with connect(postgres_url, config) as ours:
         with _crashed(postgres_url, config):
             assert _refused(ours)
@@ -80,7 +80,7 @@ def test_without_a_watch_the_databases_clock_decides(postgres_url: str) -> None:
 
 def test_a_row_that_is_being_written_is_not_absent(postgres_url: str, database: sa.Engine) -> None:
     """And nobody waits for whom: the beat goes through."""
-    config = SqlConfig(interval=0.25, timeout=2.0)
+    config = SqlConfig(interval=0.25, timeout=5.0)
     with connect(postgres_url, config) as ours:
         with _crashed(postgres_url, config):
             pass
@@ -151,12 +151,12 @@ def test_what_is_forced_down_stays_so_through_later_lives(
 
 def test_a_member_that_died_while_it_was_forced_down_does_not_come_back(url: str) -> None:
     """The watch went on counting its beats."""
-    config = SqlConfig(interval=0.25, timeout=1.0, poll=0.1)
+    config = SqlConfig(interval=0.25, timeout=4.0, poll=0.1)
     with connect(url, config) as ours, ours.watch("compute") as watch:
         ours.force_down("compute", "victim")
         with _crashed(url, config):
             pass
-        time.sleep(config.timeout + 5 * config.interval)
+        time.sleep(config.timeout + 2.0)
         ours.lift("compute", "victim")
         assert watch.next(0.5) is None
 

@@ -34,7 +34,7 @@ DELETE = {"nova": "DELETE FROM services", "tuned": "DELETE FROM membership_membe
 
 
 def _config(profile: Profile) -> SqlConfig:
-    return SqlConfig(profile=profile, interval=0.25, timeout=2.5, poll=0.1, connect_timeout=2.0)
+    return SqlConfig(profile=profile, interval=0.25, timeout=4.0, poll=0.1, connect_timeout=2.0)
 
 
 def _execute(url: str, statement: str) -> None:
@@ -156,11 +156,12 @@ def test_a_name_taken_meanwhile_stays_theirs(postgres_url: str) -> None:
         story = _Told()
         me = story.join(ours, "host-1")
         token = me.token
-        _execute(
+        other = theirs.join("compute", "other")
+        _execute(  # in one step, as ours would take the name again in between
             postgres_url,
-            "UPDATE membership_members SET token = nextval('membership_token'), present = false",
+            "DELETE FROM membership_members WHERE name = 'host-1';"
+            " UPDATE membership_members SET name = 'host-1' WHERE name = 'other'",
         )
-        other = theirs.join("compute", "host-1", metadata={"who": "other"})
         eventually(lambda: story.said == ["lost"], why=lambda: story.said)
         time.sleep(4 * config.interval)
         assert other.is_member

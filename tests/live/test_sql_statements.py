@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import pytest
@@ -58,27 +58,38 @@ def statements(postgres: Deployment, postgres_url: str) -> Iterator[Statements]:
         yield counted
 
 
-def test_a_tuned_beat_is_one_statement(postgres_url: str, statements: Statements) -> None:
-    """No BEGIN, no COMMIT, no setting beside it; many members of one connection share it."""
+def ten_beats(
+    profile: Literal["nova", "tuned"], url: str, statements: Statements
+) -> tuple[dict[str, int], range]:
+    """What was asked while one member beat ten times or a few more; and how often that can have
+    been, as at either end a beat may be under way."""
     beats: list[float] = []
 
     def meter(name: str, value: float) -> None:
         if name == "renewal_seconds":
             beats.append(value)
 
-    config = SqlConfig(profile="tuned", interval=0.2, timeout=5.0)
-    with connect(postgres_url, config, meter=meter) as membership:
+    def look() -> tuple[int, dict[str, int], int]:
+        return len(beats), statements.calls(), len(beats)
+
+    config = SqlConfig(profile=profile, interval=0.2, timeout=5.0)
+    with connect(url, config, meter=meter) as membership:
         membership.join("compute", "host-1")
         eventually(lambda: len(beats) >= 3)
-        before, sent = statements.calls(), len(beats)
-        eventually(lambda: len(beats) >= sent + 10)
-        after = statements.calls()
+        first, before, second = look()
+        eventually(lambda: len(beats) >= second + 10)
+        third, after, fourth = look()
     grown = {query: after[query] - before.get(query, 0) for query in after}
-    mine = {query: count for query, count in grown.items() if count}
-    assert len(mine) == 1
-    ((query, count),) = mine.items()
+    times = range(third - second - 1, fourth - first + 2)
+    return {query: count for query, count in grown.items() if count}, times
+
+
+def test_a_tuned_beat_is_one_statement(postgres_url: str, statements: Statements) -> None:
+    """No BEGIN, no COMMIT, no setting beside it; many members of one connection share it."""
+    asked, times = ten_beats("tuned", postgres_url, statements)
+    ((query, count),) = asked.items()
     assert query.startswith("UPDATE membership_members SET beat=")
-    assert 9 <= count <= 12
+    assert count in times
 
 
 def test_members_of_one_connection_share_their_beats(
@@ -112,23 +123,10 @@ def test_members_of_one_connection_share_their_beats(
 def test_a_nova_beat_is_a_select_and_an_update_in_one_transaction(
     postgres_url: str, statements: Statements
 ) -> None:
-    beats: list[float] = []
-
-    def meter(name: str, value: float) -> None:
-        if name == "renewal_seconds":
-            beats.append(value)
-
-    config = SqlConfig(profile="nova", interval=0.2, timeout=5.0)
-    with connect(postgres_url, config, meter=meter) as membership:
-        membership.join("compute", "host-1")
-        eventually(lambda: len(beats) >= 3)
-        before, sent = statements.calls(), len(beats)
-        eventually(lambda: len(beats) >= sent + 10)
-        after = statements.calls()
-    grown = {query: after[query] - before.get(query, 0) for query in after}
-    kinds = {query.split()[0]: count for query, count in grown.items() if count}
+    asked, times = ten_beats("nova", postgres_url, statements)
+    kinds = {query.split()[0]: count for query, count in asked.items()}
     assert set(kinds) == {"BEGIN", "SELECT", "UPDATE", "COMMIT"}
-    assert all(9 <= count <= 12 for count in kinds.values())
+    assert all(count in times for count in kinds.values())
 
 
 def test_tuned_beats_are_heap_only_updates(postgres_url: str, database: sa.Engine) -> None:
@@ -271,14 +269,14 @@ def test_read_at_expiry_follows_a_row_that_beats(postgres_url: str, database: sa
         return datetime.fromtimestamp(now - age, UTC).replace(tzinfo=None)
 
     with connect(postgres_url, config) as membership, database.connect() as connection:
-        connection.execute(insert, {"stamp": stamp(29.0)})  # 2 s to live
+        connection.execute(insert, {"stamp": stamp(26.0)})  # 5 s to live
         with membership.watch("compute") as watch:
             take(watch, 1)
-            connection.execute(sa.text("UPDATE services SET last_seen_up = :s"), {"s": stamp(26.0)})
-            assert watch.next(max(0.0, now + 3.5 - time.time())) is None
+            connection.execute(sa.text("UPDATE services SET last_seen_up = :s"), {"s": stamp(24.0)})
+            assert watch.next(max(0.0, now + 6.0 - time.time())) is None
             (event,) = take(watch, 1, 5.0)
             assert told([event]) == [("left", "host-1")]
-            assert time.time() >= now + 5.0
+            assert time.time() >= now + 7.0
 
 
 def test_a_service_forced_down_is_down_whatever_its_stamp(

@@ -6,8 +6,9 @@ from typing import Protocol, cast
 
 from membership import Config, Membership, SqlConfig, ZooKeeperConfig, connect
 
-SQL = SqlConfig(interval=0.3, timeout=2.5, poll=0.1)
-ZOOKEEPER = ZooKeeperConfig(session_timeout=3.0)
+SQL = SqlConfig(interval=0.3, timeout=5.0, poll=0.1)
+ZOOKEEPER = ZooKeeperConfig(session_timeout=5.0)
+"""Both leave a busy machine, and its disk, seconds to be late with a beat."""
 
 
 class _Mortal(Protocol):

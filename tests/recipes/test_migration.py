@@ -32,7 +32,7 @@ from membership.testing import ROOM, Check, checks, eventually, quiet, run, take
 from tests.live.sessions import frozen
 from tests.threads import none_left
 
-SQL = SqlConfig(interval=0.25, timeout=3.0, poll=0.1)
+SQL = SqlConfig(interval=0.25, timeout=4.0, poll=0.1)
 _numbers = itertools.count()
 
 Connect = Callable[[], Membership]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
@@ -93,6 +94,8 @@ class Executors:
 
     stack: ExitStack
     runs: list[tuple[int, int]] = field(default_factory=list)
+    tenures: Counter[str] = field(default_factory=Counter)
+    """How often each was elected: again, where a busy machine didn't let it renew its lease."""
     resource: Resource = field(default_factory=Resource)
 
     def start(self, membership: Membership, name: str, fate: Fate | None = None) -> None:
@@ -106,7 +109,9 @@ class Executors:
 
         registration = membership.join("executors", name)
         candidacy = self.stack.enter_context(
-            Election(membership, "executor", lease=LEASE).run(registration)
+            Election(membership, "executor", lease=LEASE).run(
+                registration, on_elected=lambda _: self.tenures.update([name])
+            )
         )
         reacting = Reactions(
             membership,
@@ -156,11 +161,13 @@ def test_every_failure_is_acted_upon_whatever_befalls_the_executor(
         eventually(lambda: resource.accepted and not rostered(hosts), 3 * LEASE)
         seen = list(resource.accepted)
         fate.released.set()
+        late = mode == "stopped" and where in ("after the claim", "before the effect")
+        eventually(lambda: len(resource.refused) >= late)
         time.sleep(0.5)
         assert resource.accepted == seen, "a fenced-off executor had an effect"
-        assert len(seen) == EFFECTS[where]
+        lapses = sum(count - 1 for count in executors.tenures.values())
+        assert 0 <= len(seen) - EFFECTS[where] <= lapses
         assert seen == sorted(set(seen)), "one effect for each leadership, in their order"
         assert len(set(executors.runs)) == len(executors.runs), "one run for each claim"
         assert {token for token, _ in executors.runs} == {victim.token}
-        late = mode == "stopped" and where in ("after the claim", "before the effect")
-        assert len(resource.refused) == late
+        assert 0 <= len(resource.refused) - late <= lapses
