@@ -37,7 +37,8 @@ def _lines(console: Console) -> Listener:
         phase = (moment.backend, moment.repeat, moment.phase)
         if phase != last:
             last = phase
-            console.print(f"{_title(moment)}: {moment.phase}{_planned(moment)}{_counts(moment)}")
+            line = f"{_title(moment)}: {moment.phase}{_planned(moment)}{_counts(moment)}"
+            console.print(line, soft_wrap=True)
 
     return listen
 
