@@ -26,10 +26,8 @@ TIMEOUT, TICK = 10.0, 2.0
 NAMES = ("zk-1", "zk-2", "zk-3")
 PING_PERIOD = TIMEOUT / 3 - 0.205
 """Of these sessions, on average, in s."""
-CALM = 1
-"""The phase in which nothing happens but pings."""
-OF_A_JOIN = 2
-"""Transactions: a session, and its node."""
+OF_A_JOIN, OF_A_LEAVE = 2, 1
+"""Transactions: a session, and its node; the end of both."""
 DOWN = 5.0
 """How long a leader is away, in s."""
 
@@ -46,6 +44,12 @@ phases:
   - settle: 4s
   - hold: 45s
 """
+_RESTARTS = """
+  - fault: {kind: restart, stop: leave, select: {fraction: 100%}, over: 10s, for: 500ms}
+  - hold: 3s
+"""
+"""Transactions of servers that aren't young any more: else their cost is only ever seen mixed with
+that of compiling."""
 _CRASHES = f"""
   - fault: {{kind: crash, select: {{count: {CRASHED}}}}}
   - hold: 14s
@@ -67,7 +71,7 @@ def scenarios() -> tuple[str, str]:
     """The two that are run: of few sessions that join one by one, and of many that join at once."""
     few = _HEAD.format(services=FEW, ramp=100, timeout=TIMEOUT, tick=TICK)
     many = _HEAD.format(services=MANY, ramp=20_000, timeout=TIMEOUT, tick=TICK)
-    return few + 3 * _ELECTION, many + _CRASHES + 2 * _ELECTION
+    return few + _RESTARTS + 3 * _ELECTION, many + _CRASHES + 2 * _ELECTION
 
 
 def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
@@ -140,20 +144,24 @@ def _cpu_costs(few: Record, many: Record) -> tuple[float, float, float, float, f
 
 
 def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
-    """Of each server, from each reading of its packets to the next before the first fault:
-    seconds, packets, transactions, CPU seconds that it had taken by then in its life, and those
-    that it took."""
+    """Of each server, from each reading of its packets to the next before anybody dies: seconds,
+    packets, transactions, CPU seconds that it had taken by then in its life, and those that it
+    took."""
     truth = record.events[record.events["observer"].isna()]
-    joined = np.sort(truth.loc[truth["kind"] == str(Kind.JOINED), "t"].to_numpy(np.float64))
-    _, until = records.span(record, CALM)
+    joined, left, died = (
+        np.sort(truth.loc[truth["kind"].isin(kinds), "t"].to_numpy(np.float64))
+        for kinds in ([Kind.JOINED], [Kind.LEFT], [Kind.CRASHED, Kind.SERVER_KILLED])
+    )
     for name in NAMES:
         packets, cpu = (
             records.series(record, name, metric) for metric in ("packets_received", "cpu_seconds")
         )
-        inside = packets[packets["t"] < until]
+        inside = packets[packets["t"] < died[0]]
         t = inside["t"].to_numpy(np.float64)
         worked = np.interp(t, cpu["t"].to_numpy(np.float64), cpu["value"].to_numpy(np.float64))
-        transactions = OF_A_JOIN * np.searchsorted(joined, t)
+        transactions = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(
+            left, t
+        )
         columns = (t, inside["value"].to_numpy(np.float64), transactions)
         middle = (worked[1:] + worked[:-1]) / 2
         yield np.column_stack([*(np.diff(each) for each in columns), middle, np.diff(worked)])
