@@ -60,10 +60,12 @@ class Slots:
         return self._loop.call_later(max(0.0, delay), self._wake)
 
     def _wake(self) -> None:
-        slot = self._next
-        self._next += 1
+        # All that have passed: a loop that is kept busy comes round less often than once a slot.
+        begun = self._next
+        self._next = max(begun, self._slot(monotonic() - SLOT / 2)) + 1
         self._timer = self._set()
         self._look()
-        due = self._middle(slot)
-        for sleeper in self._waiting.pop(slot, ()):
-            sleeper.wake(due)
+        for slot in range(begun, self._next):
+            due = self._middle(slot)
+            for sleeper in self._waiting.pop(slot, ()):
+                sleeper.wake(due)
