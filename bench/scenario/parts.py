@@ -138,8 +138,8 @@ class ZooKeeperBackend(Strict):
     warm_up: CountOrNone = Field(
         default=0,
         description="Sessions that join and leave before the run, so that its servers have "
-        "compiled what they are measured at. Fresh ones cost about twice the CPU a join; 4,000 "
-        "sessions take 20 s. Servers that already run aren't warmed up.",
+        "compiled what they are measured at; at most 500 a second come, and go. Servers that "
+        "already run aren't warmed up.",
     )
     image: Text | None = Field(
         default=None, description="Container image of the server, where containers are used."

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from rich.console import Console
 
 from bench.engines.live.provision import ServerSpec
 from tests.live.planting import gated, planted
@@ -62,15 +63,17 @@ def test_thirty_per_cent_more_cpu_fail(
 ) -> None:
     require("local", ServerSpec("sql"))
     repository = planted(tmp_path / "repository", change)
-    code, outcome = benchmark.pedantic(  # type: ignore[no-untyped-call]
+    code, outcome = benchmark.pedantic(  # type: ignore[no-untyped-call]  # it has none
         lambda: gated(repository, "gate", "--pairs", "10"), rounds=1
     )
     rows: dict[str, dict[str, Any]] = {row["figure"]: row for row in outcome["rows"]}
     benchmark.extra_info.update({name: row["ratio"] for name, row in rows.items()})
     with capsys.disabled():
-        print()  # noqa: T201
+        console = Console(width=100, highlight=False)
         for name, row in rows.items():
-            print(f"{name}: {row['verdict']}, {row['ratio']}; {row['reason']}")  # noqa: T201
+            console.print(
+                f"{name}: {row['verdict']}, {row['ratio']}; {row['reason']}", markup=False
+            )
     assert rows[figure]["ratio"]["value"] == pytest.approx(1.3, abs=0.1)
     assert (code, outcome["verdict"]) == (1, "fail")
     assert [name for name, row in rows.items() if row["verdict"] == "fail"] == [figure]

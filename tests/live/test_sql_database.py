@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import sqlalchemy as sa
@@ -61,9 +62,11 @@ LONG_AGO = {
 
 
 @pytest.mark.parametrize("profile", ["nova", "tuned"])
-def test_purge_deletes_the_long_dead_and_spares_the_living(url: str, profile: str) -> None:
+def test_purge_deletes_the_long_dead_and_spares_the_living(
+    url: str, profile: Literal["nova", "tuned"]
+) -> None:
     """A token given after a purge is larger than those that were purged."""
-    config = SqlConfig(profile=profile, timeout=20.0)  # type: ignore[arg-type]
+    config = SqlConfig(profile=profile, timeout=20.0)
     with connect(url, config) as membership:
         assert isinstance(membership, SqlMembership)
         lives = membership.join("compute", "lives")
@@ -126,7 +129,9 @@ def test_a_forked_child_is_told_to_connect_by_itself(url: str) -> None:
 
 
 @pytest.mark.parametrize("profile", ["nova", "tuned"])
-def test_no_callers_function_that_raises_ends_a_heartbeat(profile: str, url: str) -> None:
+def test_no_callers_function_that_raises_ends_a_heartbeat(
+    profile: Literal["nova", "tuned"], url: str
+) -> None:
     """Neither the meter nor, where it is asked, the wall clock."""
     broken, calls = threading.Event(), []
 
@@ -139,7 +144,7 @@ def test_no_callers_function_that_raises_ends_a_heartbeat(profile: str, url: str
             raise RuntimeError("a clock's fault")
         return time.time()
 
-    config = SqlConfig(profile=profile, interval=0.1, timeout=5.0, wall_clock=clock)  # type: ignore[arg-type]
+    config = SqlConfig(profile=profile, interval=0.1, timeout=5.0, wall_clock=clock)
     with connect(url, config, meter=meter) as membership:
         me = membership.join("compute", "host-1")
         eventually(lambda: len(calls) > 4)

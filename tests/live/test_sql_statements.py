@@ -151,9 +151,9 @@ def test_tuned_beats_are_heap_only_updates(postgres_url: str, database: sa.Engin
 
 @pytest.mark.parametrize("profile", ["nova", "tuned"])
 def test_beats_may_skip_the_disk_but_joins_never_do(
-    profile: str, postgres_url: str, database: sa.Engine
+    profile: Literal["nova", "tuned"], postgres_url: str, database: sa.Engine
 ) -> None:
-    config = SqlConfig(profile=profile, interval=0.1, timeout=5.0)  # type: ignore[arg-type]
+    config = SqlConfig(profile=profile, interval=0.1, timeout=5.0)
     from membership.backends.sql.database import Database
 
     opened = Database(postgres_url, config)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -106,8 +107,7 @@ def test_who_is_taken_out_by_another_one_in_the_same_look_is_not_called() -> Non
         readers = [Reader(pond, stack) for _ in range(2)]
         for reader, other in zip(readers, reversed(readers), strict=True):
             reader.peer.send(b"a")
-            fd = other.socket.fileno()
-            reader.then = lambda fd=fd: pond.remove(fd)  # type: ignore[misc]
+            reader.then = partial(pond.remove, other.socket.fileno())
         pond.read()
         assert sorted(reader.got for reader in readers) == [[], [b"a"]]
 

@@ -1,7 +1,6 @@
 """Has ZooKeeper's servers compile what a run will ask of them, before anything is measured.
 
-A young JVM interprets: each join on three fresh servers took about twice the processor time that
-it took after 4,000 others (`scenarios/crash-10k.yaml`, ``warm_up``). Operators' servers are old.
+A young JVM interprets, and spends on compiling what it is asked often. Operators' servers are old.
 """
 
 from __future__ import annotations
