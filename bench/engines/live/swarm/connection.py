@@ -12,6 +12,8 @@ from bench.engines.live.swarm.shard import monotonic
 
 READ_BYTES = 4096
 """What a session is ever told fits in."""
+UNHEEDED = jute.PONG_BYTES
+"""So much may come before an idle connection is read: the answer to its last ping."""
 
 
 class Gone(ConnectionError):
@@ -38,11 +40,16 @@ class Session(Protocol):
 
 
 class Connection:
-    """One TCP connection of a session: frames in, frames out."""
+    """One TCP connection of a session: frames in, frames out.
+
+    What comes is read at once, but for a ping's answer on an `idle` connection: that lies there
+    until `read`. Being told of each answer takes more CPU than reading it.
+    """
 
     __slots__ = (
         "_accepted",
         "_begun",
+        "_idle",
         "_pending",
         "_pond",
         "_session",
@@ -60,8 +67,21 @@ class Connection:
         self._pending: list[tuple[float, asyncio.Future[jute.Reply]]] = []
         self._xid = 0
         self._accepted: asyncio.Future[jute.Connected] | None = None
+        self._idle = False
         self.closed = False
         self.pause(False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is expected but pings' answers."""
+        return self._idle
+
+    @idle.setter
+    def idle(self, idle: bool) -> None:
+        if idle is not self._idle and not self.closed:
+            self._idle = idle
+            lowest = UNHEEDED + 1 if idle else 1
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, lowest)
 
     def open(self, request: bytes) -> asyncio.Future[jute.Connected]:
         """Send the connect request; the future fails with `Gone` if the connection ends first."""
@@ -126,6 +146,7 @@ class Connection:
         if self.closed:
             answer.set_exception(Gone())
             return answer
+        self.idle = False
         self._xid += 1
         self.write(jute.request(self._xid, kind, body))
         self._pending.append((monotonic(), answer))

@@ -36,7 +36,7 @@ _INT = struct.Struct(">i")
 
 PING_FRAME = _HEAD.pack(8, PING_XID, PING)
 _PONG = struct.pack(">ii", 16, PING_XID)
-_PONG_BYTES = 20
+PONG_BYTES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def reply(frame: bytes) -> Reply:
 
 def is_pong(data: bytes) -> bool:
     """Whether these are the frame of one ping's answer, and nothing else."""
-    return len(data) == _PONG_BYTES and data.startswith(_PONG)
+    return len(data) == PONG_BYTES and data.startswith(_PONG)
 
 
 @dataclass(frozen=True, slots=True)

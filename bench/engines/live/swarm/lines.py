@@ -80,6 +80,7 @@ class Line:
         self._prepared: dict[bytes, bytes] = {}
         self._result: pq.abc.PGresult | None = None
         self._awaited: asyncio.Future[pq.abc.PGresult] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
@@ -112,6 +113,19 @@ class Line:
             raise error_from_result(result)
         return result
 
+    def begin(self, timeout: float) -> None:
+        """An exchange begins; whoever awaits an answer after that time gets a TimeoutError."""
+        self._deadline = self._loop.call_later(timeout, self._fail, TimeoutError())
+
+    def end(self) -> None:
+        """The exchange is over."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _fail(self, error: Exception) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_exception(error)
+
     def _read(self) -> None:
         try:
             self._libpq.consume_input()
@@ -126,8 +140,7 @@ class Line:
                 return
         except psycopg.OperationalError as error:
             self.terminate()
-            if self._awaited is not None and not self._awaited.done():
-                self._awaited.set_exception(error)
+            self._fail(error)
 
     def terminate(self) -> None:
         """End the connection at once."""
@@ -146,6 +159,23 @@ def _written(value: object) -> bytes | None:
     return str(value).encode()
 
 
+class Loan:
+    """A line for as long as an ``async with`` lasts. Ten thousand services are lent one each few
+    seconds: what `contextlib` and `asyncio.timeout` would do here took a tenth of a beat."""
+
+    __slots__ = ("_line", "_lines")
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    async def __aenter__(self) -> Line:
+        self._line = await self._lines.take()
+        return self._line
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._lines.give_back(self._line, whole=error is None)
+
+
 class Lines:
     """A pool: a line is lent to one at a time. One that broke is replaced when it is asked for,
     however long the database is away: those who want one wait."""
@@ -159,24 +189,29 @@ class Lines:
         for _ in range(size):
             self._free.put_nowait(None)
 
-    @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Line]:
+    def lend(self) -> Loan:
         """For one exchange, which may take as long as the timeout. Raises: TimeoutError."""
+        return Loan(self)
+
+    async def take(self) -> Line:
+        """A line that nobody else has, from now on until it is given back."""
         line = await self._free.get()
-        try:
-            if line is None:
+        if line is None:
+            try:
                 line = await self._connect_at_last()
-            async with asyncio.timeout(self._config.timeout):
-                yield line
-        except BaseException:
-            # Cut off in the middle of an exchange: nobody else can use what is left of it.
-            if line is not None:
-                self._open.discard(line)
-                line.terminate()
-                line = None
-            raise
-        finally:
-            self._free.put_nowait(line)
+            except BaseException:
+                self._free.put_nowait(None)
+                raise
+        line.begin(self._config.timeout)
+        return line
+
+    def give_back(self, line: Line, *, whole: bool) -> None:
+        """Not ``whole``: cut off in the middle of an exchange. Nobody else can use what is left."""
+        line.end()
+        if not whole:
+            self._open.discard(line)
+            line.terminate()
+        self._free.put_nowait(line if whole else None)
 
     async def _connect_at_last(self) -> Line:
         pause, longest = RETRY_SECONDS

@@ -28,6 +28,9 @@ class ServiceShard(ABC):
         self._thread = threading.Thread(target=self._loop.run_forever, name=plan.name, daemon=True)
         self._thread.start()
         self.plan = plan
+        self._counted = 0
+        """How many events the counts below take in: ten thousand services take a while to count."""
+        self._counts = (0, 0, 0)
         self.services: dict[str, Service] = {}
         self.station = self._call(self._open())
 
@@ -91,13 +94,14 @@ class ServiceShard(ABC):
         self._loop.call_later(max(0.0, t - monotonic()), call, *args)
 
     def status(self) -> Status:
-        joined = live = dead = 0
-        for service in list(self.services.values()):
-            joined += service.joined_once or service.restarted
-            dead += service.over
-            live += service.incarnation is not None and not service.over
-        renewals, failed = self.station.renewals, tuple(self.station.failures)
-        return Status(joined, live, dead, renewals, failed)
+        if (told := self.station.told) != self._counted:
+            joined = live = dead = 0
+            for service in list(self.services.values()):
+                joined += service.joined_once or service.restarted
+                dead += service.over
+                live += service.incarnation is not None and not service.over
+            self._counted, self._counts = told, (joined, live, dead)
+        return Status(*self._counts, self.station.renewals, tuple(self.station.failures))
 
     def drain(self) -> Log:
         return self._call(self._drain())

@@ -38,6 +38,8 @@ class Station:
         self.renewals = 0
         """Beats or pings sent so far."""
         self.lateness = Lateness()
+        self.told = 0
+        """Events so far: while it stands still, so do all services."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -136,6 +138,7 @@ class Service(ABC):
 
     def tell(self, kind: Kind, t: float | None = None, value: float | None = None) -> None:
         """Log one event of this service."""
+        self.station.told += 1
         self.station.log.events.append(
             Event(
                 monotonic() if t is None else t,

@@ -145,6 +145,5 @@ class Shard(Protocol):
         """End every service: with a clean leave, or at once and without a word."""
 
 
-def monotonic() -> float:
-    """The shard's clock. Never an event loop's, which may be cached in steps of 1 ms."""
-    return time.monotonic()
+monotonic = time.monotonic
+"""The shard's clock. Never an event loop's, which may be cached in steps of 1 ms."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from bench.engines.live.swarm.shard import monotonic
@@ -21,17 +20,13 @@ class Sleeper(Protocol):
 
 
 class Slots:
-    """Once in each slot, in its middle, it first calls ``look`` and then wakes those whose time
-    lies in the slot: half a slot off at most, and on average not at all. ``origin``, less than a
-    slot, is where the slots begin: drawn for each shard, so that they lie anyhow to the ticks of
-    a server on the same clock."""
+    """Once in each slot, in its middle, it wakes those whose time lies in the slot: half a slot
+    off at most, and on average not at all. ``origin``, less than a slot, is where the slots begin:
+    drawn for each shard, so that they lie anyhow to the ticks of a server on the same clock."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, origin: float, look: Callable[[], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, origin: float) -> None:
         self._loop = loop
         self._origin = origin
-        self._look = look
         self._waiting: dict[int, list[Sleeper]] = {}
         self._next = self._slot(monotonic()) + 1
         self._timer = self._set()
@@ -64,7 +59,6 @@ class Slots:
         begun = self._next
         self._next = max(begun, self._slot(monotonic() - SLOT / 2)) + 1
         self._timer = self._set()
-        self._look()
         for slot in range(begun, self._next):
             due = self._middle(slot)
             for sleeper in self._waiting.pop(slot, ()):

@@ -27,7 +27,6 @@ RETRY_SECONDS = (0.1, 0.7)
 
 PUT_OFF = 1.0
 """Seconds until a member that was refused tries again, as the library has it."""
-LONGEST_JITTER = 0.4
 
 
 class ProtocolError(Exception):
@@ -90,8 +89,7 @@ class _Session(Service):
     async def _live_again(self) -> None:
         """Connect, and be a member; until it is so."""
         try:
-            with self._ensemble.pond.waiting():
-                await self._become_member()
+            await self._become_member()
         finally:
             self._leave_queue()
             self._reviver = None
@@ -258,14 +256,12 @@ class _Session(Service):
         self._schedule(monotonic())
 
     def pinged(self) -> None:
-        """A ping was answered."""
+        """A ping was answered. kazoo draws its next time anew then; that would only replace one
+        draw by its like."""
         if self._ping_sent is not None:
             if self.incarnation is not None:
                 self.answered(self._ping_sent)
             self._ping_sent = None
-        now = monotonic()
-        if self._due is None or self._due - now < LONGEST_JITTER:
-            self._schedule(now)  # else another draw would only replace one by its like
 
     def watched(self) -> None:
         """The node that we watch has changed: ours, or the one that we wait for."""
@@ -296,9 +292,14 @@ class _Session(Service):
         if connection is None:
             return
         if self._ping_sent is not None:
+            connection.read()
+            if due != self._due:  # there was something else to read
+                return
+        if self._ping_sent is not None:
             connection.abort()
             self.dropped(connection)
             return
+        connection.idle = self._reviver is None
         connection.write(jute.PING_FRAME)
         self._ping_sent = self._last_sent = now = monotonic()
         self.sent_renewal(due, now)
@@ -349,9 +350,8 @@ class _Session(Service):
         if connection is None:
             return
         try:
-            with self._ensemble.pond.waiting():
-                await connection.ask(jute.DELETE, jute.delete(self._path, version=0))
-                await connection.ask(jute.CLOSE)
+            await connection.ask(jute.DELETE, jute.delete(self._path, version=0))
+            await connection.ask(jute.CLOSE)
         except Gone:
             pass
         self.die()
@@ -369,6 +369,8 @@ class _Session(Service):
             self._due = due = monotonic()
             self._connection.read()
             self.wake(due)
+        if self._connection is not None:
+            self._connection.idle = False  # that it is back is heard at once
 
 
 class ZooKeeperShard(ServiceShard):
@@ -383,7 +385,7 @@ class ZooKeeperShard(ServiceShard):
 
     async def open(self, station: Station) -> None:
         self._pond = Pond(station.loop)
-        self._slots = Slots(station.loop, SLOT * station.random.random(), self._pond.read)
+        self._slots = Slots(station.loop, SLOT * station.random.random())
         hosts, timeout = tuple(self._address.hosts), self._config.session_timeout
         self._ensemble = _Ensemble(hosts, timeout, self._pond, self._slots)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -312,12 +312,7 @@ class TunedReader(Reader):
 
     def _look_at(self, cohort: _Cohort, read: Read) -> None:
         versions = {name: row.read(read.snapshot) for name, row in cohort.rows.items()}
-        beats = {
-            name: (version.token, version.visible)
-            for name, version in versions.items()
-            if version.token != GONE
-        }
-        cohort.tracker.observe(beats, sent=read.sent, answered=read.answered)
+        cohort.tracker.observe(_beats(versions), sent=read.sent, answered=read.answered)
         dead = cohort.tracker.dead()
         over = []
         for name, row in cohort.rows.items():
@@ -331,7 +326,33 @@ class TunedReader(Reader):
         return min((cohort.tracker.expiry() for cohort in self._cohorts), default=math.inf)
 
     def look(self, sent: float) -> float:
-        return self._read(sent)
+        answered, rows = sent + self.costs.read, 0
+        for cohort in self._cohorts:
+            suspects = sorted(cohort.tracker.suspects(sent) & cohort.rows.keys())
+            versions = {
+                name: cohort.rows[name].read(sent + self.costs.read / 2) for name in suspects
+            }
+            beats = _beats(versions)
+            if not cohort.tracker.look(suspects, beats, sent=sent, answered=answered):
+                return self._read(answered)
+            for name in suspects:
+                if name in cohort.tracker.dead():
+                    row = cohort.rows[name]
+                    self.show(row, GONE, answered)
+                    if self.dismiss(row):
+                        del cohort.rows[name]
+            rows += len(suspects)
+        self.tell_read(sent, answered, rows, Kind.LOOKED)
+        return answered
+
+
+def _beats(versions: Mapping[str, Version]) -> dict[str, tuple[int, float]]:
+    """What `ChangeTracker` goes by: it changes at each beat."""
+    return {
+        name: (version.token, version.visible)
+        for name, version in versions.items()
+        if version.token != GONE
+    }
 
 
 @dataclass(eq=False)
