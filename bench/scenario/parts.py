@@ -33,7 +33,7 @@ from bench.scenario.quantities import (
 from bench.scenario.strict import Problem, Strict
 
 Client = Literal["wire", "library", "any"]
-MOST_WARM_UP = 10_000
+MOST_WARM_UP = 100_000
 
 
 def _poll(value: object) -> float | Literal["read"]:
@@ -138,7 +138,7 @@ class ZooKeeperBackend(Strict):
     warm_up: CountOrNone = Field(
         default=0,
         description="Sessions that join and leave before the run, so that its servers have "
-        "compiled what they are measured at; at most 500 a second come, and go. Servers that "
+        "compiled what they are measured at; at most 1,000 a second come, and go. Servers that "
         "already run aren't warmed up.",
     )
     image: Text | None = Field(
@@ -171,8 +171,8 @@ class ZooKeeperBackend(Strict):
         if self.warm_up > MOST_WARM_UP:
             yield Problem(
                 ("warm_up",),
-                f"{self.warm_up:,} sessions don't fit into the one process that warms up servers "
-                f"(at most {MOST_WARM_UP:,}; 4,000 are enough)",
+                f"{self.warm_up:,} sessions would warm servers up for longer than a run takes "
+                f"(at most {MOST_WARM_UP:,}; 20,000 leave three servers little to compile)",
             )
 
 

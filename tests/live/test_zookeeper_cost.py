@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+from time import monotonic
 
 from kazoo.client import KazooClient
 
 from membership import ZooKeeperConfig
 from membership.backends.zookeeper import ZooKeeperMembership
+from membership.backends.zookeeper.connection import MultiRead
 from membership.backends.zookeeper.paths import group_path, member_path, parse
-from membership.backends.zookeeper.watching import IN_FLIGHT_ALONE
+from membership.backends.zookeeper.watching import IN_FLIGHT_ALONE, PAUSE
 from membership.testing import take
+from tests.live.tap import tapped
 
 CHANGES = 100
+GET, MULTI_READ = 4, MultiRead.type
 _RECEIVED = 128  # where `struct tcp_info` keeps `tcpi_bytes_received`
 
 
@@ -73,6 +77,21 @@ def test_a_watch_that_is_closed_costs_nothing_more(zookeeper_url: str) -> None:
             ours.join("compute", f"host-{number}")
         assert theirs.member("compute", f"host-{CHANGES - 1}") is not None
         assert received(theirs) - before < CHANGES * 10
+
+
+def test_a_crowd_that_trickles_in_is_read_in_handfuls(zookeeper_url: str) -> None:
+    [(host, port)] = parse(zookeeper_url).hosts
+    with tapped(host, port) as tap, connect(zookeeper_url) as ours:
+        behind = zookeeper_url.replace(f"{host}:{port}", f"127.0.0.1:{tap.port}")
+        with connect(behind) as theirs, theirs.watch("compute") as watch:
+            began = monotonic()
+            for number in range(CHANGES):
+                ours.join("compute", f"host-{number}")
+            take(watch, CHANGES)
+            pauses = (monotonic() - began) / PAUSE
+            (conversation,) = tap.conversations
+            reads = [each for each in conversation.requests if each.kind in (GET, MULTI_READ)]
+            assert 0 < len(reads) <= pauses + 1
 
 
 def test_a_group_larger_than_the_window_of_reads_is_read_whole(zookeeper_url: str) -> None:

@@ -90,9 +90,9 @@ WRONG = [
     ("session_timeout: 10s", "session_timeout: 10s, min_session_timeout: 60s",
      [("7:68: the least session timeout 60s exceeds the most 40s (min_session_timeout is at most "
       "max_session_timeout)")]),
-    ("session_timeout: 10s", "session_timeout: 10s, warm_up: 20_000",
-     [("7:56: 20,000 sessions don't fit into the one process that warms up servers (at most "
-       "10,000; 4,000 are enough)")]),
+    ("session_timeout: 10s", "session_timeout: 10s, warm_up: 200_000",
+     [("7:56: 200,000 sessions would warm servers up for longer than a run takes (at most "
+       "100,000; 20,000 leave three servers little to compile)")]),
     ("session_timeout: 10s", "session_timeout: 10s, servers: 4",
      ["7:56: 4 servers survive no more losses than 3 (an odd number: 3 or 5)"]),
     ("services: {count: 100, library: 10}", "services: 100",

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 from bench.engines.live.muster import OBSERVER, WORKERS, client_config
-from bench.engines.live.provision import Deployment
+from bench.engines.live.provision import Deployment, zookeeper
 from bench.engines.live.swarm.process import HostedShard, hosted
 from bench.engines.live.swarm.shard import Action, Order, ShardPlan, monotonic
 from bench.errors import InvalidRun
 from bench.scenario import Backend, ZooKeeperBackend
 
-RATE = 500.0
+RATE = 1000.0
 """Joins and leaves a second, at most."""
+ROUND = 5_000
+"""At most so many sessions at once, one such crowd after another: what the servers learn by are
+joins and leaves, not how many there are of them."""
 PATIENCE = 120.0
-"""The longest that either may take, in s."""
+"""The longest that the joins or the leaves of a round may take, in s."""
 GROUP = "warm-up"
 
 
 def warm_up(backend: Backend, deployment: Deployment) -> None:
-    """Have ``backend.warm_up`` sessions join a group that is watched, and leave it.
+    """Have ``backend.warm_up`` sessions join a group that is watched at each server, and leave it.
 
     Servers that already ran before this run are left as they are. Raises: InvalidRun; ShardDied.
     """
@@ -33,21 +37,30 @@ def warm_up(backend: Backend, deployment: Deployment) -> None:
         or deployment.where == "external"
     ):
         return
-    names = tuple(f"{GROUP}-{number}" for number in range(backend.warm_up))
-    instants = tuple(number / RATE for number in range(backend.warm_up))
-    config = client_config(backend)
+    services = ShardPlan(GROUP, deployment.url, client_config(backend), GROUP)
+    urls = [zookeeper.url([(each.host, each.port)]) for each in deployment.servers]
     with ExitStack() as stack:
-        observer = ShardPlan(f"{GROUP}-observer", deployment.url, config, GROUP)
-        watching = stack.enter_context(hosted(OBSERVER, observer))
-        services = ShardPlan(GROUP, deployment.url, config, GROUP, names, instants)
-        shard = stack.enter_context(hosted(WORKERS["zookeeper", "wire"], services))
+        watching = [
+            stack.enter_context(hosted(OBSERVER, replace(services, url=url))) for url in urls
+        ]
+        for done in range(0, backend.warm_up, ROUND):
+            _come_and_go(services, min(ROUND, backend.warm_up - done))
+        for one in watching:
+            one.close(goodbye=True)
+
+
+def _come_and_go(services: ShardPlan, count: int) -> None:
+    """So many sessions join the group, and then leave it."""
+    names = tuple(f"{GROUP}-{number}" for number in range(count))
+    instants = tuple(number / RATE for number in range(count))
+    plan = replace(services, services=names, join_at=instants)
+    with hosted(WORKERS["zookeeper", "wire"], plan) as shard:
         shard.begin(monotonic())
-        _await(shard, joined=len(names))
+        _await(shard, joined=count)
         now = monotonic()
         shard.carry_out(Order(Action.LEAVE, names, tuple(now + t for t in instants)))
-        _await(shard, dead=len(names))
-        for one in (shard, watching):
-            one.close(goodbye=True)
+        _await(shard, dead=count)
+        shard.close(goodbye=True)
 
 
 def _await(shard: HostedShard, **wanted: int) -> None:

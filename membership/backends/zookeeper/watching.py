@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -38,6 +39,9 @@ IN_FLIGHT = 2
 meanwhile goes into one request."""
 IN_FLIGHT_ALONE = 400
 """The same of a server that reads one member a request."""
+PAUSE = 0.01
+"""Seconds between two requests for members who changed since the first picture. A change by itself
+is read at once; of a crowd that trickles in, each would wake three threads for its own read."""
 
 _FRESHNESS = {
     Link.SUSPENDED: Freshness.STALE,
@@ -78,6 +82,8 @@ class Follower:
         self._wanted: dict[str, None] = {}  # segments to be read, in order
         self._flying: set[str] = set()
         self._asked = 0  # requests under way that read them
+        self._paused_until = -math.inf  # for requests, on the loop's clock
+        self._resting = False  # until then, with members to be read after it
         self._round = 0
         self._listing = False
         self._live = False
@@ -154,6 +160,7 @@ class Follower:
         self._wanted.clear()
         self._flying.clear()
         self._asked = 0
+        self._resting = False
         if self._client.recent:
             self._tell(add_watch(self._path), self._watched)
         self._tell(sync(self._path), _ignore)
@@ -211,7 +218,7 @@ class Follower:
             # what changes while it is being read is read again after that, once
             ready = (one for one in self._wanted if one not in self._flying)
             batch = tuple(islice(ready, BATCH if recent else 1))
-            if not batch:
+            if not batch or self._pausing():
                 break
             for segment in batch:
                 del self._wanted[segment]
@@ -224,6 +231,24 @@ class Follower:
                 self._tell(get(paths[0], watch=not recent), partial(self._read_one, batch))
         if not self._wanted and not self._flying and not self._listing:
             self._show_all()
+
+    def _pausing(self) -> bool:
+        """Whether no request may be sent yet; what is wanted is read after the pause."""
+        if not self._live or not self._client.recent:
+            return False
+        loop = asyncio.get_running_loop()
+        if (now := loop.time()) >= self._paused_until:
+            self._paused_until = now + PAUSE
+            return False
+        if not self._resting:
+            self._resting = True
+            loop.call_at(self._paused_until, self._rested, self._round)
+        return True
+
+    def _rested(self, begun_in: int) -> None:
+        if begun_in == self._round:
+            self._resting = False
+            self._read_on()
 
     def _read_one(self, batch: tuple[str, ...], outcome: Node | Exception | None) -> None:
         self._read(batch, outcome if isinstance(outcome, Exception) else [outcome])
