@@ -13,8 +13,8 @@ from bench.measure.audit import Bounds, audit
 from bench.measure.detection import victims
 from bench.measure.load import load, rate
 from bench.measure.window import Window
-from bench.result import Record
-from tests.sim.runs import planned, record
+from bench.result import Kind, Record
+from tests.sim.runs import detections, planned, record, told
 
 ENSEMBLE = """
 seed: 1
@@ -81,6 +81,19 @@ def test_beats_that_come_fast_share_the_waking_of_the_server() -> None:
         each.append(cores(simulated(run, shares_nothing)) / beats)
     wakings = 1 / (1 + rates * STATED.sql.awake)
     assert each == pytest.approx(beat + wakings * STATED.sql.waking_cpu, rel=0.05)
+
+
+def test_a_look_reads_those_alone_who_may_be_dead() -> None:
+    crashes = "[{settle: 5s}, {fault: {kind: crash, select: {count: 30}, over: 10s}}, {hold: 20s}]"
+    text = DATABASE.format(interval="4s").replace("60s", "12s")
+    (run,) = planned(text.replace("[{settle: 5s}, {hold: 20s}]", crashes))
+    found = record(run)
+    reads, looks = (len(told(found, kind, "observer-0")) for kind in (Kind.READ, Kind.LOOKED))
+    assert looks > 0
+    counted = found.metrics[found.metrics["metric"] == "rows_read"]
+    rows = counted[counted["source"] == "observer-0"]["value"].max()
+    assert 0 < rows <= reads * 1_000 + looks * 30
+    assert detections(found).between(8.0, 12.0 + 5.1).all()  # the timeout and a poll
 
 
 def test_a_model_past_its_knee_does_not_blame_the_machine() -> None:
