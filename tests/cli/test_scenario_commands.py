@@ -121,6 +121,12 @@ def test_a_machine_with_enough_of_everything_lacks_nothing() -> None:
     assert lacks(ENOUGH) == []
 
 
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "million"])
+def test_two_cores_are_enough_for_every_scenario_that_is_to_be_run_live(name: str) -> None:
+    """Also for the one that asks more beats of its database than go out."""
+    assert list(resources(plan(load(find(name))), ENOUGH)) == []
+
+
 def test_too_few_open_files_are_told_with_the_command_that_raises_them() -> None:
     few = Machine(256, 4096, ENOUGH.ports, ENOUGH.memory, ENOUGH.cores)
     (lack,) = lacks(few)
