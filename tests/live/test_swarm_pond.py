@@ -34,11 +34,20 @@ class Reader:
 class Sleeper:
     """Remembers when it was woken, and what for."""
 
-    def __init__(self) -> None:
+    def __init__(self, did: list[str] | None = None, *, willing: bool = True) -> None:
         self.woken: list[tuple[float, float]] = []
+        self.did: list[str] = [] if did is None else did
+        self.willing = willing
 
-    def wake(self, due: float) -> None:
+    def ready(self, due: float) -> bool:
         self.woken.append((due, monotonic()))
+        return self.willing
+
+    def send(self) -> None:
+        self.did.append("sent")
+
+    def note(self, due: float) -> None:
+        self.did.append(f"noted {due}")
 
 
 def run(test: Callable[[Pond, ExitStack], Coroutine[Any, Any, None]]) -> None:
@@ -110,6 +119,23 @@ def test_a_sleeper_is_woken_in_the_middle_of_its_slot() -> None:
         assert [planned for planned, _ in sleeper.woken] == [late, due]
         # a timer of the loop's may be a millisecond early
         assert all(woken >= planned - 0.002 for planned, woken in sleeper.woken)
+
+    run(test)
+
+
+def test_all_of_a_slot_have_sent_before_anything_else_is_done() -> None:
+    async def test(_: Pond, stack: ExitStack) -> None:
+        did: list[str] = []
+        slots = Slots(asyncio.get_running_loop(), 0.0)
+        stack.callback(slots.close)
+        wanted = monotonic() + 0.05
+        (due,) = {
+            slots.add(wanted, sleeper)
+            for sleeper in (Sleeper(did), Sleeper(did, willing=False), Sleeper(did))
+        }
+        while len(did) < 4:
+            await asyncio.sleep(SLOT)
+        assert did == ["sent", "sent", f"noted {due}", f"noted {due}"]
 
     run(test)
 

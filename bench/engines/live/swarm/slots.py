@@ -15,8 +15,14 @@ CPU: most of it goes into waking, not into pinging."""
 class Sleeper(Protocol):
     """Somebody who waits for a time to come."""
 
-    def wake(self, due: float) -> None:
-        """It has come."""
+    def ready(self, due: float) -> bool:
+        """It has come: whether there is something to send now."""
+
+    def send(self) -> None:
+        """Send it."""
+
+    def note(self, due: float) -> None:
+        """It was sent: what follows from that."""
 
 
 class Slots:
@@ -61,5 +67,10 @@ class Slots:
         self._timer = self._set()
         for slot in range(begun, self._next):
             due = self._middle(slot)
-            for sleeper in self._waiting.pop(slot, ()):
-                sleeper.wake(due)
+            # One kind of work at a time: the processor finds its code in its caches, and a server
+            # that the first one woke is awake for the others.
+            ready = [each for each in self._waiting.pop(slot, ()) if each.ready(due)]
+            for each in ready:
+                each.send()
+            for each in ready:
+                each.note(due)

@@ -284,26 +284,31 @@ class _Session(Service):
         deadline = self._last_sent + self._timeout / 3 - jitter
         self._due = self._ensemble.slots.add(max(deadline, now + jitter), self)
 
-    def wake(self, due: float) -> None:
+    def ready(self, due: float) -> bool:
         """Time to ping, or to give up a connection whose ping wasn't answered."""
-        if due != self._due:
-            return
         connection = self._connection
-        if connection is None:
-            return
+        if due != self._due or connection is None:
+            return False
         if self._ping_sent is not None:
             connection.read()
             if due != self._due:  # there was something else to read
-                return
+                return False
         if self._ping_sent is not None:
             connection.abort()
             self.dropped(connection)
-            return
-        connection.idle = self._reviver is None
-        connection.write(jute.PING_FRAME)
-        self._ping_sent = self._last_sent = now = monotonic()
-        self.sent_renewal(due, now)
-        self._schedule(now)
+            return False
+        return True
+
+    def send(self) -> None:
+        assert self._connection is not None
+        self._connection.write(jute.PING_FRAME)
+        self._ping_sent = self._last_sent = monotonic()
+
+    def note(self, due: float) -> None:
+        if self._connection is not None:
+            self._connection.idle = self._reviver is None
+        self.sent_renewal(due, self._last_sent)
+        self._schedule(self._last_sent)
 
     def dropped(self, connection: Connection) -> None:
         """A connection ended: find another, with the same session if it still lives."""
@@ -368,7 +373,9 @@ class _Session(Service):
             # What the server said meanwhile is read first, as a woken process reads it.
             self._due = due = monotonic()
             self._connection.read()
-            self.wake(due)
+            if self.ready(due):
+                self.send()
+                self.note(due)
         if self._connection is not None:
             self._connection.idle = False  # that it is back is heard at once
 
