@@ -80,8 +80,6 @@ class Line:
         self._prepared: dict[bytes, bytes] = {}
         self._result: pq.abc.PGresult | None = None
         self._awaited: asyncio.Future[pq.abc.PGresult] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._overdue = False
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
@@ -108,31 +106,11 @@ class Line:
 
     async def _answer(self) -> pq.abc.PGresult:
         """To what was just sent, once it is complete."""
-        if self._overdue:
-            raise TimeoutError
         self._awaited = self._loop.create_future()
         result = await self._awaited
         if result.status not in DONE:
             raise error_from_result(result)
         return result
-
-    def begin(self, timeout: float) -> None:
-        """An exchange begins; whoever awaits an answer after that time gets a TimeoutError."""
-        self._overdue = False
-        self._deadline = self._loop.call_later(timeout, self._give_up)
-
-    def end(self) -> None:
-        """The exchange is over."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-
-    def _give_up(self) -> None:
-        self._overdue = True  # an answer may have come just now, and another one be asked for next
-        self._fail(TimeoutError())
-
-    def _fail(self, error: Exception) -> None:
-        if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_exception(error)
 
     def _read(self) -> None:
         try:
@@ -148,7 +126,8 @@ class Line:
                 return
         except psycopg.OperationalError as error:
             self.terminate()
-            self._fail(error)
+            if self._awaited is not None and not self._awaited.done():
+                self._awaited.set_exception(error)
 
     def terminate(self) -> None:
         """End the connection at once."""
@@ -167,23 +146,6 @@ def _written(value: object) -> bytes | None:
     return str(value).encode()
 
 
-class Loan:
-    """A line for as long as an ``async with`` lasts; a thousand times a second, so that it does
-    without a generator and a timeout of its own."""
-
-    __slots__ = ("_line", "_lines")
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-
-    async def __aenter__(self) -> Line:
-        self._line = await self._lines.take()
-        return self._line
-
-    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._lines.give_back(self._line, whole=error is None)
-
-
 class Lines:
     """A pool: a line is lent to one at a time. One that broke is replaced when it is asked for,
     however long the database is away: those who want one wait."""
@@ -197,29 +159,24 @@ class Lines:
         for _ in range(size):
             self._free.put_nowait(None)
 
-    def lend(self) -> Loan:
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Line]:
         """For one exchange, which may take as long as the timeout. Raises: TimeoutError."""
-        return Loan(self)
-
-    async def take(self) -> Line:
-        """A line that nobody else has, from now on until it is given back."""
         line = await self._free.get()
-        if line is None:
-            try:
+        try:
+            if line is None:
                 line = await self._connect_at_last()
-            except BaseException:
-                self._free.put_nowait(None)
-                raise
-        line.begin(self._config.timeout)
-        return line
-
-    def give_back(self, line: Line, *, whole: bool) -> None:
-        """Not ``whole``: cut off in the middle of an exchange. Nobody else can use what is left."""
-        line.end()
-        if not whole:
-            self._open.discard(line)
-            line.terminate()
-        self._free.put_nowait(line if whole else None)
+            async with asyncio.timeout(self._config.timeout):
+                yield line
+        except BaseException:
+            # Cut off in the middle of an exchange: nobody else can use what is left of it.
+            if line is not None:
+                self._open.discard(line)
+                line.terminate()
+                line = None
+            raise
+        finally:
+            self._free.put_nowait(line)
 
     async def _connect_at_last(self) -> Line:
         pause, longest = RETRY_SECONDS
