@@ -31,7 +31,7 @@ def measured(
             seconds[name].append(time.perf_counter() - begun)
             assert right(answer), name
 
-    benchmark.pedantic(one_round, rounds=rounds)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(one_round, rounds=rounds)
     benchmark.extra_info.update(medians(seconds))
     return seconds
 

@@ -63,9 +63,7 @@ def test_thirty_per_cent_more_cpu_fail(
 ) -> None:
     require("local", ServerSpec("sql"))
     repository = planted(tmp_path / "repository", change)
-    code, outcome = benchmark.pedantic(  # type: ignore[no-untyped-call]  # it has none
-        lambda: gated(repository, "gate", "--pairs", "10"), rounds=1
-    )
+    code, outcome = benchmark.pedantic(lambda: gated(repository, "gate", "--pairs", "10"), rounds=1)
     rows: dict[str, dict[str, Any]] = {row["figure"]: row for row in outcome["rows"]}
     benchmark.extra_info.update({name: row["ratio"] for name, row in rows.items()})
     with capsys.disabled():

@@ -157,7 +157,7 @@ def measured(
     def each() -> None:
         seconds.update((name, of_one_kind(kind)) for name, kind in kinds.items())
 
-    benchmark.pedantic(each)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(each)
     benchmark.extra_info.update(medians(seconds))
     return seconds
 

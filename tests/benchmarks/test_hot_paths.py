@@ -112,7 +112,7 @@ def test_hot_paths_take_what_they_took(
         for path in least:
             least[path] = min(least[path], _seconds(path))
 
-    benchmark.pedantic(one_round, rounds=ROUNDS)  # type: ignore[no-untyped-call]  # it has none
+    benchmark.pedantic(one_round, rounds=ROUNDS)
     found = {name: round(least[path] / least[yardstick], 2) for name, path in PATHS.items()}
     benchmark.extra_info.update(found)
     if not REFERENCE.exists():

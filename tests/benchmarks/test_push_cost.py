@@ -38,7 +38,7 @@ def test_a_ramp_of_joins_with_and_without_its_pushes(
         for name, each in seconds.items():
             each.append(_ramp(mortal_postgres.url, pushes=name == OURS))
 
-    benchmark.pedantic(both, rounds=ROUNDS)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(both, rounds=ROUNDS)
     benchmark.extra_info.update(medians(seconds))
     shown(capsys, f"{JOINS:,} joins over {CONNECTIONS} connections", seconds)
 

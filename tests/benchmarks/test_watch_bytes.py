@@ -68,9 +68,7 @@ class Children:
 def test_a_change_of_a_large_group_costs_an_observer_200_bytes_and_a_children_watch_20_times_that(
     benchmark: BenchmarkFixture, own_zookeeper: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cost: Bytes = benchmark.pedantic(  # type: ignore[no-untyped-call]
-        _measure, args=(own_zookeeper.url,)
-    )
+    cost: Bytes = benchmark.pedantic(_measure, args=(own_zookeeper.url,))
     benchmark.extra_info.update(asdict(cost))
     with capsys.disabled():
         _show({"membership": cost.ours, "ChildrenWatch": cost.kazoo}, cost.kazoo_reads)

@@ -78,7 +78,7 @@ def test_wire_sessions_cost_a_fraction_of_what_kazoo_clients_cost(
     monkeypatch.chdir(pytestconfig.rootpath)  # the yardsticks' processes find their modules there
     costs: dict[str, Cost] = {}
     try:
-        benchmark.pedantic(_measure_all, args=(own_zookeeper, costs))  # type: ignore[no-untyped-call]
+        benchmark.pedantic(_measure_all, args=(own_zookeeper, costs))
     finally:
         benchmark.extra_info.update({kind: asdict(cost) for kind, cost in costs.items()})
         with capsys.disabled():

@@ -164,7 +164,7 @@ def test_beats_may_skip_the_disk_but_joins_never_do(
     opened.dispose()
 
 
-DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+DIALECT = asyncpg_dialect.dialect()
 
 SWARM: list[tuple[Any, dict[str, Any]]] = [
     (queries.nova_select, {"id": 1}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
@@ -11,9 +12,15 @@ from typing import Any
 
 import uvloop
 
+from bench.engines.live.swarm import jute
+from bench.engines.live.swarm.connection import Connection, connected
 from bench.engines.live.swarm.pond import Pond
 from bench.engines.live.swarm.shard import monotonic
 from bench.engines.live.swarm.slots import SLOT, Slots
+
+PONG = struct.pack(">iiqi", 16, jute.PING_XID, 7, 0)
+EVENT = struct.pack(">iiqiiii", 28, jute.WATCH_XID, -1, 0, 3, 3, 0)
+"""A change of a node's data, but for its path."""
 
 
 class Reader:
@@ -50,6 +57,40 @@ class Sleeper:
         self.did.append(f"noted {due}")
 
 
+class Told:
+    """What a connection told its session, in its order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def sent(self) -> None:
+        self.told.append("sent")
+
+    def answered_request(self, *_: object) -> None:
+        self.told.append("answered")
+
+    def pinged(self) -> None:
+        self.told.append("pinged")
+
+    def watched(self) -> None:
+        self.told.append("watched")
+
+    def dropped(self, _: Connection) -> None:
+        self.told.append("dropped")
+
+
+async def a_connection(pond: Pond, stack: ExitStack) -> tuple[Connection, Told, socket.socket]:
+    """One over TCP, as a pair of Unix sockets knows no low-water mark; and its other end."""
+    listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    ours = await connected("127.0.0.1", listening.getsockname()[1], "")
+    peer, _ = listening.accept()
+    stack.enter_context(peer)
+    session = Told()
+    connection = Connection(session, ours, pond)
+    stack.callback(connection.abort)
+    return connection, session, peer
+
+
 def run(test: Callable[[Pond, ExitStack], Coroutine[Any, Any, None]]) -> None:
     async def whole() -> None:
         pond = Pond(asyncio.get_running_loop())
@@ -69,9 +110,11 @@ async def turns() -> None:
 def test_what_comes_is_read_at_once() -> None:
     async def test(pond: Pond, stack: ExitStack) -> None:
         first, second, third = (Reader(pond, stack) for _ in range(3))
+        second.then = partial(pond.remove, second.socket.fileno())
         first.peer.send(b"a")
+        second.peer.close()
         await turns()
-        assert (first.got, second.got, third.got) == ([b"a"], [], [])
+        assert (first.got, second.got, third.got) == ([b"a"], [b""], [])
 
     run(test)
 
@@ -100,6 +143,38 @@ def test_who_is_taken_out_by_another_one_in_the_same_look_is_not_called() -> Non
             reader.then = partial(pond.remove, other.socket.fileno())
         await turns()
         assert sorted(reader.got for reader in readers) == [[], [b"a"]]
+
+    run(test)
+
+
+def test_the_answer_to_an_idle_connections_ping_waits_until_it_is_read() -> None:
+    async def test(pond: Pond, stack: ExitStack) -> None:
+        connection, session, peer = await a_connection(pond, stack)
+        connection.idle = True
+        peer.send(PONG)
+        await turns()
+        assert session.told == []
+        connection.read()
+        assert session.told == ["pinged"]
+        connection.idle = False
+        peer.send(PONG)
+        await turns()
+        assert session.told == ["pinged", "pinged"]
+
+    run(test)
+
+
+def test_whatever_else_comes_to_an_idle_connection_is_read_at_once() -> None:
+    async def test(pond: Pond, stack: ExitStack) -> None:
+        connection, session, peer = await a_connection(pond, stack)
+        connection.idle = True
+        peer.send(PONG)
+        peer.send(EVENT)
+        await turns()
+        assert session.told == ["pinged", "watched"]
+        peer.close()
+        await turns()
+        assert session.told == ["pinged", "watched", "dropped"]
 
     run(test)
 

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,8 +120,6 @@ class Client:
         self._confirmed = 0.0
         self._listeners: dict[str, list[OnChange]] = {}
         self._stirrings: set[asyncio.Event] = set()
-        self._posted: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
-        self._woken = False  # to take what was posted; set on kazoo's threads, and cleared here
         hosts = [f"[{host}]" if ":" in host else host for host, _ in address.hosts]
         self._kazoo = KazooClient(
             ",".join(
@@ -176,7 +173,7 @@ class Client:
         Without a connection nothing is sent, and the error is `Lost`.
         """
         if self._connected.is_set():
-            self._kazoo._call(operation.request, _Answer(self._post, operation, then))
+            self._kazoo._call(operation.request, _Answer(self._loop, operation, then))
         else:
             self._loop.call_soon(then, Lost())
 
@@ -277,19 +274,9 @@ class Client:
         self._post(self._changed, Change(kind), path)
 
     def _post(self, call: Callable[..., None], *arguments: object) -> None:
-        """Waking the loop costs more than most calls: what comes in a crowd wakes it once."""
-        self._posted.append((call, arguments))
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._take_posted)
+        self._loop.call_soon_threadsafe(call, *arguments)
 
     # --- on the loop
-
-    def _take_posted(self) -> None:
-        self._woken = False  # first: what is posted from now on may come too late for this turn
-        while self._posted:
-            call, arguments = self._posted.popleft()
-            self._loop.call_soon(call, *arguments)
 
     def _connect(self) -> None:
         self._connected.set()
@@ -348,23 +335,23 @@ class Client:
 class _Answer:
     """What kazoo fills in; ours, so that replies stay in one order with events."""
 
-    __slots__ = ("_operation", "_post", "_then")
+    __slots__ = ("_loop", "_operation", "_then")
 
     def __init__(
         self,
-        post: Callable[..., None],
+        loop: asyncio.AbstractEventLoop,
         operation: Operation[T],
         then: Callable[[T | Exception], None],
     ) -> None:
-        self._post = post
+        self._loop = loop
         self._operation: Operation[Any] = operation
         self._then: Callable[[Any], None] = then
 
     def set(self, answer: Any = None) -> None:
-        self._post(self._deliver, answer, None)
+        self._loop.call_soon_threadsafe(self._deliver, answer, None)
 
     def set_exception(self, error: Exception) -> None:
-        self._post(self._deliver, None, error)
+        self._loop.call_soon_threadsafe(self._deliver, None, error)
 
     def _deliver(self, answer: Any, error: Exception | None) -> None:
         self._then(self._operation.outcome(answer, error))

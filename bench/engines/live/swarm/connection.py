@@ -12,8 +12,6 @@ from bench.engines.live.swarm.shard import monotonic
 
 READ_BYTES = 4096
 """What a session is ever told fits in."""
-UNHEEDED = jute.PONG_BYTES
-"""So much may come before an idle connection is read: the answer to its last ping."""
 
 
 class Gone(ConnectionError):
@@ -80,7 +78,7 @@ class Connection:
     def idle(self, idle: bool) -> None:
         if idle is not self._idle and not self.closed:
             self._idle = idle
-            lowest = UNHEEDED + 1 if idle else 1
+            lowest = jute.PONG_BYTES + 1 if idle else 1
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, lowest)
 
     def open(self, request: bytes) -> asyncio.Future[jute.Connected]:

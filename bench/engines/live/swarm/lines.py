@@ -25,7 +25,7 @@ RETRY_SECONDS = (0.1, 1.0)
 LOST = (OSError, psycopg.OperationalError)
 """What is raised where the server went away, or isn't up yet; a TimeoutError is an OSError."""
 
-DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # it has none
+DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")
 """The library's, with the parameters numbered, as psycopg numbers them for the server."""
 
 DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)

@@ -39,7 +39,7 @@ class Station:
         """Beats or pings sent so far."""
         self.lateness = Lateness()
         self.told = 0
-        """Events so far: while it stands still, so do all services."""
+        """Events so far: a service that has changed says so."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -301,12 +301,11 @@ class _Session(Service):
 
     def send(self) -> None:
         assert self._connection is not None
+        self._connection.idle = self._reviver is None
         self._connection.write(jute.PING_FRAME)
         self._ping_sent = self._last_sent = monotonic()
 
     def note(self, due: float) -> None:
-        if self._connection is not None:
-            self._connection.idle = self._reviver is None
         self.sent_renewal(due, self._last_sent)
         self._schedule(self._last_sent)
 

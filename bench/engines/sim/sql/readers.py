@@ -2,8 +2,7 @@
 
 A reader is one thread, as the library's: it reads the group at a fixed cadence, at once when it is
 told of a change (profile tuned), and when something may expire in between. Who is dead by then is
-decided by the library's own rules, `membership.liveness`. They are asked about the rows of
-`rows.Episode` only: all others beat in time.
+for its profile to say (`profiles.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +23,6 @@ from bench.engines.sim.sql.rows import GONE, Episode, Version
 from bench.plan import Floats
 from bench.result import Kind
 from bench.scenario import SqlBackend
-from membership.liveness import ChangeTracker, nova_is_up
 
 NOTIFICATION = 0.5e-3
 """From a commit until a listener is told, in s."""
@@ -34,8 +32,6 @@ REST, LONGEST_REST, SHARE = 0.05, 1.0, 0.2
 """Reads that changes ask for are so far apart, and take that share of the time at most."""
 GLANCE = 0.25
 """How often an observer looks whether its view is fresh."""
-TOGETHER = 1e-3
-"""So much after a row's expiry it is read again."""
 
 
 @dataclass(frozen=True)
@@ -273,135 +269,3 @@ class Reader(ABC):
 def _after(instant: float, period: float, now: float) -> float:
     """The cadence's next instant; those that have passed are skipped."""
     return instant + (max(0.0, (now - instant) // period) + 1) * period
-
-
-@dataclass(eq=False)
-class _Cohort:
-    """Rows that one read first showed as they stand, and what the reader makes of them."""
-
-    tracker: ChangeTracker
-    rows: dict[str, Followed]
-
-
-@dataclass(eq=False)
-class TunedReader(Reader):
-    """Goes by what it saw move itself."""
-
-    _cohorts: list[_Cohort] = field(default_factory=list)
-    _before: Read | None = None
-
-    pushed = True
-
-    @property
-    def period(self) -> float:
-        assert self.backend.poll != "read"
-        return self.backend.poll
-
-    def follow(self, news: Sequence[Followed], read: Read) -> None:
-        if news:
-            backend = self.backend
-            slack = min(backend.interval, (backend.timeout - backend.interval) / 2)
-            tracker = ChangeTracker(backend.timeout, max_gap=self.period + slack)
-            if self._before is not None:
-                tracker.observe({}, sent=self._before.sent, answered=self._before.answered)
-            self._cohorts.append(_Cohort(tracker, {str(row.episode.service): row for row in news}))
-        for cohort in self._cohorts:
-            self._look_at(cohort, read)
-        self._cohorts = [cohort for cohort in self._cohorts if cohort.rows]
-        self._before = read
-
-    def _look_at(self, cohort: _Cohort, read: Read) -> None:
-        versions = {name: row.read(read.snapshot) for name, row in cohort.rows.items()}
-        cohort.tracker.observe(_beats(versions), sent=read.sent, answered=read.answered)
-        dead = cohort.tracker.dead()
-        over = []
-        for name, row in cohort.rows.items():
-            self.show(row, GONE if name in dead else versions[name].token, read.answered)
-            if self.dismiss(row):
-                over.append(name)
-        for name in over:
-            del cohort.rows[name]
-
-    def expiry(self) -> float:
-        return min((cohort.tracker.expiry() for cohort in self._cohorts), default=math.inf)
-
-    def look(self, sent: float) -> float:
-        answered, rows = sent + self.costs.read, 0
-        for cohort in self._cohorts:
-            suspects = sorted(cohort.tracker.suspects(sent) & cohort.rows.keys())
-            versions = {
-                name: cohort.rows[name].read(sent + self.costs.read / 2) for name in suspects
-            }
-            beats = _beats(versions)
-            if not cohort.tracker.look(suspects, beats, sent=sent, answered=answered):
-                return self._read(answered)
-            for name in suspects:
-                if name in cohort.tracker.dead():
-                    row = cohort.rows[name]
-                    self.show(row, GONE, answered)
-                    if self.dismiss(row):
-                        del cohort.rows[name]
-            rows += len(suspects)
-        self.tell_read(sent, answered, rows, Kind.LOOKED)
-        return answered
-
-
-def _beats(versions: Mapping[str, Version]) -> dict[str, tuple[int, float]]:
-    """What `ChangeTracker` goes by: it changes at each beat."""
-    return {
-        name: (version.token, version.visible)
-        for name, version in versions.items()
-        if version.token != GONE
-    }
-
-
-@dataclass(eq=False)
-class NovaReader(Reader):
-    """Goes by the stamps and its own wall clock, which is the run's."""
-
-    _rows: dict[Followed, None] = field(default_factory=dict)
-    _due: list[tuple[float, int, Followed]] = field(default_factory=list)
-    """When each that is up expires, in a heap; only where rows are read at their expiry."""
-    _queued: int = 0
-
-    @property
-    def period(self) -> float:
-        poll = self.backend.poll
-        return self.backend.interval if poll == "read" else poll
-
-    def follow(self, news: Sequence[Followed], read: Read) -> None:
-        self._rows.update((row, None) for row in news)
-        for row in list(self._rows):
-            self._judge(row, read.snapshot, read.answered)
-
-    def _judge(self, row: Followed, snapshot: float, now: float) -> None:
-        version = row.read(snapshot)
-        up = version.token != GONE and nova_is_up(version.stamp, now, self.backend.timeout)
-        self.show(row, version.token if up else GONE, now)
-        if self.dismiss(row):
-            del self._rows[row]
-        elif row.shown != GONE and self.backend.poll == "read":
-            expiry = version.stamp + self.backend.timeout
-            if row.expiry != expiry:
-                row.expiry = expiry
-                self._queued += 1
-                heapq.heappush(self._due, (expiry, self._queued, row))
-
-    def expiry(self) -> float:
-        while self._due:
-            instant, _, row = self._due[0]
-            if row in self._rows and row.shown != GONE and instant == row.expiry:
-                return instant + TOGETHER
-            heapq.heappop(self._due)
-        return math.inf
-
-    def look(self, sent: float) -> float:
-        due: dict[Followed, None] = {}
-        while self.expiry() < sent + TOGETHER:
-            due[heapq.heappop(self._due)[2]] = None
-        snapshot, answered = sent + self.costs.read / 2, sent + self.costs.read
-        for row in due:
-            if row in self._rows:
-                self._judge(row, snapshot, answered)
-        self.tell_read(sent, answered, len(due), Kind.LOOKED)
-        return answered

@@ -13,7 +13,8 @@ from bench.engines.sim.noise import Noise
 from bench.engines.sim.outcome import Outcome, observer_names
 from bench.engines.sim.sql.batched import BatchedSqlServices
 from bench.engines.sim.sql.plain import PlainSqlServices
-from bench.engines.sim.sql.readers import NovaReader, Reader, Table, TunedReader
+from bench.engines.sim.sql.profiles import NovaReader, TunedReader
+from bench.engines.sim.sql.readers import Reader, Table
 from bench.engines.sim.sql.services import SERVER, SqlServices
 from bench.plan import Run
 from bench.result import Parameters

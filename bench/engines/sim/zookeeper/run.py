@@ -58,7 +58,7 @@ def _beyond(run: Run, calibration: Calibration, sessions: Sessions) -> list[str]
     found = []
     if count > valid.sessions:
         found.append(f"{count:,} sessions (measured: {valid.sessions:,})")
-    if rate > 1.01 * valid.pings_per_second:  # as many sessions may come to a ping more or less
+    if round(rate) > round(valid.pings_per_second):  # the mean period is known to no more
         found.append(f"{rate:,.0f} pings a second (measured: {valid.pings_per_second:,.0f})")
     busy = rate * calibration.zookeeper.ping_cpu / calibration.sql.cores
     if busy > 1:
