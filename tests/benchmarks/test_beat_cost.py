@@ -25,7 +25,8 @@ RAMP_SECONDS = 120.0
 SETTLE_SECONDS = 12.0
 """Longer than the longest interval, so that everybody beats."""
 WINDOW_SECONDS = 20.0
-CONNECTIONS = 16
+CONNECTIONS = 8
+"""More only take turns at the processors that they share with the server."""
 TIMEOUT = 60.0
 
 WIRE = WORKERS["sql", "wire"]

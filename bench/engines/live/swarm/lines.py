@@ -7,9 +7,9 @@ read each, and no cursor in between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import TracebackType
 
 import psycopg
 import sqlalchemy as sa
@@ -95,13 +95,13 @@ class Line:
         self._libpq.send_query_prepared(name, given)
         return Answer(await self._answer())
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    def transaction(self) -> Transaction:
         """It commits at the end; after an error nothing does, and the line has to be given up."""
-        self._libpq.send_query(b"BEGIN")
-        await self._answer()
-        yield
-        self._libpq.send_query(b"COMMIT")
+        return Transaction(self)
+
+    async def command(self, text: bytes) -> None:
+        """One without parameters or rows."""
+        self._libpq.send_query(text)
         await self._answer()
 
     async def _answer(self) -> pq.abc.PGresult:
@@ -146,6 +146,48 @@ def _written(value: object) -> bytes | None:
     return str(value).encode()
 
 
+class Transaction:
+    """For as long as an ``async with`` lasts."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def __aenter__(self) -> None:
+        await self._line.command(b"BEGIN")
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            await self._line.command(b"COMMIT")
+
+
+class Loan:
+    """A line for as long as an ``async with`` lasts, and no longer than the timeout."""
+
+    __slots__ = ("_line", "_lines", "_timeout")
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    async def __aenter__(self) -> Line:
+        self._line = await self._lines.take()
+        self._timeout = self._lines.limit()
+        await self._timeout.__aenter__()
+        return self._line
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        finally:
+            self._lines.give_back(self._line, whole=error is None)
+
+
 class Lines:
     """A pool: a line is lent to one at a time. One that broke is replaced when it is asked for,
     however long the database is away: those who want one wait."""
@@ -159,24 +201,30 @@ class Lines:
         for _ in range(size):
             self._free.put_nowait(None)
 
-    @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Line]:
+    def lend(self) -> Loan:
         """For one exchange, which may take as long as the timeout. Raises: TimeoutError."""
+        return Loan(self)
+
+    async def take(self) -> Line:
         line = await self._free.get()
-        try:
-            if line is None:
+        if line is None:
+            try:
                 line = await self._connect_at_last()
-            async with asyncio.timeout(self._config.timeout):
-                yield line
-        except BaseException:
-            # Cut off in the middle of an exchange: nobody else can use what is left of it.
-            if line is not None:
-                self._open.discard(line)
-                line.terminate()
-                line = None
-            raise
-        finally:
-            self._free.put_nowait(line)
+            except BaseException:
+                self._free.put_nowait(None)
+                raise
+        return line
+
+    def limit(self) -> asyncio.Timeout:
+        """Of one exchange, from now on."""
+        return asyncio.timeout(self._config.timeout)
+
+    def give_back(self, line: Line, *, whole: bool) -> None:
+        """Not ``whole``: cut off in the middle of an exchange. Nobody else can use what is left."""
+        if not whole:
+            self._open.discard(line)
+            line.terminate()
+        self._free.put_nowait(line if whole else None)
 
     async def _connect_at_last(self) -> Line:
         pause, longest = RETRY_SECONDS
