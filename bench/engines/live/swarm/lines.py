@@ -7,6 +7,7 @@ read each, and no cursor in between.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -189,31 +190,49 @@ class Loan:
 
 
 class Lines:
-    """A pool: a line is lent to one at a time. One that broke is replaced when it is asked for,
-    however long the database is away: those who want one wait."""
+    """A pool: a line is lent to one at a time, in the order in which they asked. One that broke is
+    replaced when it is asked for, however long the database is away: those who want one wait."""
 
     def __init__(self, url: sa.URL, size: int, config: SqlConfig, *, durable: bool) -> None:
         self._url = url
         self._config = config
         self._durable = durable
-        self._free: asyncio.LifoQueue[Line | None] = asyncio.LifoQueue()
+        # asyncio's queues send whoever was overtaken back to the end: some would wait for ever.
+        self._free: list[Line | None] = [None] * size
+        self._waiting: deque[asyncio.Future[Line | None]] = deque()
         self._open: set[Line] = set()
-        for _ in range(size):
-            self._free.put_nowait(None)
 
     def lend(self) -> Loan:
         """For one exchange, which may take as long as the timeout. Raises: TimeoutError."""
         return Loan(self)
 
     async def take(self) -> Line:
-        line = await self._free.get()
+        """A line that is nobody else's until it is given back."""
+        line = self._free.pop() if self._free else await self._turn()
         if line is None:
             try:
                 line = await self._connect_at_last()
             except BaseException:
-                self._free.put_nowait(None)
+                self._hand_on(None)
                 raise
         return line
+
+    async def _turn(self) -> Line | None:
+        turn: asyncio.Future[Line | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had come just then
+                self._hand_on(turn.result())
+            raise
+
+    def _hand_on(self, line: Line | None) -> None:
+        while self._waiting:
+            if not (turn := self._waiting.popleft()).done():
+                turn.set_result(line)
+                return
+        self._free.append(line)
 
     def limit(self) -> asyncio.Timeout:
         """Of one exchange, from now on."""
@@ -224,7 +243,7 @@ class Lines:
         if not whole:
             self._open.discard(line)
             line.terminate()
-        self._free.put_nowait(line if whole else None)
+        self._hand_on(line if whole else None)
 
     async def _connect_at_last(self) -> Line:
         pause, longest = RETRY_SECONDS
