@@ -16,6 +16,8 @@ from bench.result import Record
 
 TOGETHER = ("harness", "library", "observers")
 """The sources that each stand for several of our processes; what they share counts once."""
+SUMS = ("harness", "observers")
+"""Those of them whose processes are weighed one by one too."""
 
 FEWEST = 5
 """Readings of a process in the second half of a run from which a growth can be told."""
@@ -39,12 +41,12 @@ class Held:
 
 
 def processes(record: Record) -> dict[str, Held]:
-    """By name: the engine's own process, and each shard's. What was not read all along isn't
-    there: a process that begins late has reason to grow."""
+    """By name: the engine's own process, each shard's, and all those of the library as one. What
+    was not read all along isn't there: a process that begins late has reason to grow."""
     window = steady(record)
     servers = {str(server["name"]) for server in record.environment.get("servers", ())}
     rows = record.metrics[record.metrics["metric"] == "rss_bytes"]
-    rows = rows[~rows["source"].isin({*servers, *TOGETHER})]
+    rows = rows[~rows["source"].isin({*servers, *SUMS})]
     if window is None:
         return {}
     return {

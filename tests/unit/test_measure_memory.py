@@ -55,11 +55,12 @@ def test_servers_are_not_ours_and_sums_are_no_processes() -> None:
         ("server", lambda t: t * MB),
         ("harness", lambda _: 200 * MB),
         ("observers", lambda t: 100 * MB + (t == 50) * MB),
+        ("library", lambda _: 30 * MB),
         ("engine", lambda _: 80 * MB),
     )
     found = memory([history.record()])
-    assert list(found["processes"]) == ["engine"]  # type: ignore[call-overload]
-    assert found["max_bytes"] == 301 * MB
+    assert list(found["processes"]) == ["engine", "library"]  # type: ignore[call-overload]
+    assert found["max_bytes"] == 331 * MB
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,10 @@ def _meters(stack: ExitStack, deployment: Deployment, fabric: Fabric, swarm: Swa
     meters = [machine, *stack.enter_context(servers(deployment))]
     own = [os.getpid(), *fabric.pids, *swarm.pids("wire")]
     meters.append(tree("harness", own, children=False))
-    meters.append(tree("library", swarm.pids("library")))
+    library = swarm.pids("library")
+    meters.append(tree("library", library))
     meters.append(tree("observers", swarm.pids("observer")))
-    shards = {shard.name: shard.pid for shard in swarm.everyone}
+    # not the library's: it shares its pages with its children until they write to them
+    shards = {shard.name: shard.pid for shard in swarm.everyone if shard.pid not in library}
     meters.append(memory({"engine": os.getpid(), **shards}))
     return meters
