@@ -149,7 +149,6 @@ def _carry_out(text: str) -> Seen:
             running.until(f"{run.backend_name}: ramp")
             code, _ = running.end(600.0)
         running.assert_nothing_left()
-        print(running.said)  # noqa: T201  shown where a test fails: what the audit has seen
         assert code in (0, 1, 3), running.said
         [record] = load(folder / "results").records()
         assert record.complete, running.said

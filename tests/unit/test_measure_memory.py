@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,11 @@ def test_the_process_that_grows_most_is_told() -> None:
     """1 MB in 45 s, on 100 MB at the end of it."""
     steady = ("wire-0", lambda _: 50 * MB)
     growing = ("observer-0", lambda t: 100 * MB + (t - 100) * MB / 45)
-    found = memory([run(steady, growing).record()])
+    found: dict[str, Any] = memory([run(steady, growing).record()])
     assert found["growth_bytes_per_hour"] == pytest.approx(80 * MB)
     assert found["growth_share"] == pytest.approx(1 / 99.4, rel=1e-2)
-    assert list(found["processes"]) == ["observer-0", "wire-0"]  # type: ignore[call-overload]
-    assert found["processes"]["wire-0"]["growth_share"] == 0  # type: ignore[index]
+    assert list(found["processes"]) == ["observer-0", "wire-0"]
+    assert found["processes"]["wire-0"]["growth_share"] == 0
 
 
 def test_what_a_run_begins_with_is_no_growth() -> None:
@@ -44,9 +45,9 @@ def test_what_a_run_begins_with_is_no_growth() -> None:
 
 def test_what_is_taken_for_a_moment_is_no_growth() -> None:
     spike = ("engine", lambda t: 90 * MB if 75 <= t < 80 else 60 * MB)
-    found = memory([run(spike).record()])
+    found: dict[str, Any] = memory([run(spike).record()])
     assert found["growth_share"] == 0
-    assert found["processes"]["engine"]["max_bytes"] == 90 * MB  # type: ignore[index]
+    assert found["processes"]["engine"]["max_bytes"] == 90 * MB
 
 
 def test_servers_are_not_ours_and_sums_are_no_processes() -> None:
@@ -58,8 +59,8 @@ def test_servers_are_not_ours_and_sums_are_no_processes() -> None:
         ("library", lambda _: 30 * MB),
         ("engine", lambda _: 80 * MB),
     )
-    found = memory([history.record()])
-    assert list(found["processes"]) == ["engine", "library"]  # type: ignore[call-overload]
+    found: dict[str, Any] = memory([history.record()])
+    assert list(found["processes"]) == ["engine", "library"]
     assert found["max_bytes"] == 331 * MB
 
 
