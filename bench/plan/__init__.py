@@ -5,11 +5,12 @@ repeat and what it is for, never on the backend: in one repeat every backend los
 services at the same offsets. numpy arrays, all read-only, so that a million services stay cheap.
 """
 
-from bench.plan.cost import SHARD_SERVICES, Cost, cost, slowest_detection
+from bench.plan.cost import JOIN_CONNECTIONS, SHARD_SERVICES, Cost, cost, slowest_detection
 from bench.plan.faults import Floats, Indexes, OnLinks, OnServers, OnServices, PlannedFault
 from bench.plan.runs import PlannedPhase, Run, plan
 
 __all__ = [
+    "JOIN_CONNECTIONS",
     "SHARD_SERVICES",
     "Cost",
     "Floats",

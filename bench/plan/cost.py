@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.plan.faults import OnLinks, OnServers, OnServices
 from bench.plan.runs import Run
-from bench.scenario import Backend
+from bench.scenario import Backend, SqlBackend
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ OWN_FILES = 128
 """Files that a process of the harness has open besides its connections."""
 LIBRARY_CONNECTIONS = 2
 """Database connections of one member that is the library: one to beat, one to read."""
+JOIN_CONNECTIONS = 4
+"""Database connections that a shard's wire services have for joins and leaves alone, which always
+wait for the disk."""
 SHARD_SERVICES = 12_000
 """The most wire services in one process: it may have 20,000 files open on many machines, and one
 event loop pings more than these in time."""
@@ -48,10 +51,8 @@ def cost(run: Run) -> Cost:
     count, library = services.count, services.library
     wire = count - library
     if backend.kind == "sql":
-        pool = min(backend.connections, wire)
-        pools = pool * (1 + len(run.linked_racks))
-        connections = pools + LIBRARY_CONNECTIONS * (library + observers)
-        ports, files = connections, pool
+        connections = _database_connections(run, backend)
+        ports, files = connections, min(backend.connections, wire) + JOIN_CONNECTIONS
         servers = 1
         start = 5.0
         memory = 150 * MB + connections * 10 * MB + wire * 2_000
@@ -80,6 +81,18 @@ def cost(run: Run) -> Cost:
         cores=cores,
         unseen=_unseen(run),
     )
+
+
+def _database_connections(run: Run, backend: SqlBackend) -> int:
+    """Those of a linked rack twice: a server that hasn't heard of a cut keeps its end of them."""
+    services = run.scenario.services
+    wire, members = services.count - services.library, services.library + run.scenario.observers
+    pools = min(backend.connections, wire) + JOIN_CONNECTIONS * math.ceil(wire / SHARD_SERVICES)
+    for rack in run.linked_racks:
+        library = run.library[run.rack == rack]
+        pools += 2 * (min(backend.connections, int((~library).sum())) + JOIN_CONNECTIONS)
+        members += int(library.sum())
+    return pools + LIBRARY_CONNECTIONS * members
 
 
 def slowest_detection(backend: Backend) -> float:

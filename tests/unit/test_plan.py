@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from bench.plan import OnServices, Run, cost, plan, slowest_detection
+from bench.engines.live.allotment import allot
+from bench.plan import JOIN_CONNECTIONS, OnServices, Run, cost, plan, slowest_detection
 from bench.randomness import stream
 from bench.scenario import find, load
 
@@ -184,12 +185,27 @@ def test_sessions_cost_sockets_and_rows_do_not() -> None:
     assert zk.connections == 1004
     assert zk.open_files > 980 > nova.open_files
     assert zk.ports == 335
-    assert nova.connections == 16 + 2 * 24
+    assert nova.connections == 16 + JOIN_CONNECTIONS + 2 * 24
     for each in (nova, zk):
         assert each.seconds > 25
         assert each.processes > 20
         assert each.memory > 500_000_000
         assert each.unseen == 0
+
+
+@pytest.mark.parametrize("count", [100, 1_000, 30_000])
+def test_every_shard_has_the_connections_that_were_planned_for(count: int) -> None:
+    """A database that is out of them refuses those of a rack, whose services then fall silent."""
+    racks = "phases.1.fault.select={racks: [0, 3]}"
+    run = plan(load(find("rack-loss"), [f"services.count={count}", racks]))[0]
+    wire = [shard for shard in allot(run) if shard.client == "wire"]
+    assert {shard.rack for shard in wire} == {None, 0, 3}
+    assert all(shard.connections <= len(shard.members) for shard in wire)
+    pools = {shard.name: shard.connections + JOIN_CONNECTIONS for shard in wire}
+    cut = [shard.name for shard in wire if shard.rack is not None]
+    members = run.scenario.services.library + run.scenario.observers
+    left_behind = sum(pools[name] for name in cut)
+    assert sum(pools.values()) + left_behind + 2 * members <= cost(run).connections
 
 
 def test_a_run_that_ends_before_its_slowest_detection_says_by_how_much() -> None:

@@ -51,7 +51,7 @@ def _allotments(run: Run) -> Iterator[Allotment]:
                 client=client,
                 members=tuple(chunk.tolist()),
                 source=f"127.0.0.{2 + number}" if len(chunks) > 1 else "",
-                connections=_connections(run, client, share=len(chunk) / len(here)),
+                connections=_connections(run, client, len(chunk), share=len(chunk) / len(here)),
             )
         for rack in run.linked_racks:
             if members := tuple(np.flatnonzero(chosen & (run.rack == rack)).tolist()):
@@ -60,12 +60,13 @@ def _allotments(run: Run) -> Iterator[Allotment]:
                     client=client,
                     members=members,
                     rack=rack,
-                    connections=_connections(run, client),
+                    connections=_connections(run, client, len(members)),
                 )
 
 
-def _connections(run: Run, client: str, share: float = 1.0) -> int:
-    """A rack of its own has all of them too, since its services can't use the others'."""
+def _connections(run: Run, client: str, members: int, share: float = 1.0) -> int:
+    """A rack of its own has all of them too, since its services can't use the others'; but none
+    has more than it has services."""
     if client != "wire" or not isinstance(run.backend, SqlBackend):
         return 0
-    return max(1, round(run.backend.connections * share))
+    return min(members, max(1, round(run.backend.connections * share)))

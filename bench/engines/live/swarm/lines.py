@@ -190,17 +190,22 @@ class Loan:
 
 
 class Lines:
-    """A pool: a line is lent to one at a time, in the order in which they asked. One that broke is
-    replaced when it is asked for, however long the database is away: those who want one wait."""
+    """A pool: a line is lent to one at a time, in the order in which they asked.
+
+    A line is opened when more are wanted than there are, however long the database is away; who
+    asked takes whichever comes first, that one or one that another gives back.
+    """
 
     def __init__(self, url: sa.URL, size: int, config: SqlConfig, *, durable: bool) -> None:
         self._url = url
+        self._size = size
         self._config = config
         self._durable = durable
         # asyncio's queues send whoever was overtaken back to the end: some would wait for ever.
-        self._free: list[Line | None] = [None] * size
-        self._waiting: deque[asyncio.Future[Line | None]] = deque()
+        self._free: list[Line] = []
+        self._waiting: deque[asyncio.Future[Line]] = deque()
         self._open: set[Line] = set()
+        self._opening: set[asyncio.Task[Line]] = set()
 
     def lend(self) -> Loan:
         """For one exchange, which may take as long as the timeout. Raises: TimeoutError."""
@@ -208,18 +213,11 @@ class Lines:
 
     async def take(self) -> Line:
         """A line that is nobody else's until it is given back."""
-        line = self._free.pop() if self._free else await self._turn()
-        if line is None:
-            try:
-                line = await self._connect_at_last()
-            except BaseException:
-                self._hand_on(None)
-                raise
-        return line
-
-    async def _turn(self) -> Line | None:
-        turn: asyncio.Future[Line | None] = asyncio.get_running_loop().create_future()
+        if self._free:
+            return self._free.pop()
+        turn: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._open_another()
         try:
             return await turn
         except asyncio.CancelledError:
@@ -227,7 +225,20 @@ class Lines:
                 self._hand_on(turn.result())
             raise
 
-    def _hand_on(self, line: Line | None) -> None:
+    def _open_another(self) -> None:
+        if len(self._open) + len(self._opening) < self._size:
+            opening = asyncio.create_task(self._connect_at_last())
+            self._opening.add(opening)
+            opening.add_done_callback(self._opened)
+
+    def _opened(self, opening: asyncio.Task[Line]) -> None:
+        self._opening.discard(opening)
+        if not opening.cancelled():
+            line = opening.result()
+            self._open.add(line)
+            self._hand_on(line)
+
+    def _hand_on(self, line: Line) -> None:
         while self._waiting:
             if not (turn := self._waiting.popleft()).done():
                 turn.set_result(line)
@@ -240,10 +251,13 @@ class Lines:
 
     def give_back(self, line: Line, *, whole: bool) -> None:
         """Not ``whole``: cut off in the middle of an exchange. Nobody else can use what is left."""
-        if not whole:
-            self._open.discard(line)
-            line.terminate()
-        self._hand_on(line if whole else None)
+        if whole:
+            self._hand_on(line)
+            return
+        self._open.discard(line)
+        line.terminate()
+        if self._waiting:
+            self._open_another()
 
     async def _connect_at_last(self) -> Line:
         pause, longest = RETRY_SECONDS
@@ -265,11 +279,11 @@ class Lines:
                 application_name="heartbench",
                 options=f"-c synchronous_commit={'on' if self._durable else 'off'}",
             )
-        line = Line(connection)
-        self._open.add(line)
-        return line
+        return Line(connection)
 
     def terminate(self) -> None:
         """End every connection at once."""
+        for opening in self._opening:
+            opening.cancel()
         for line in self._open:
             line.terminate()

@@ -22,12 +22,11 @@ from bench.engines.live.swarm.lines import DIALECT, LOST, RETRY_SECONDS, Line, L
 from bench.engines.live.swarm.loop import ServiceShard
 from bench.engines.live.swarm.service import Service, Station
 from bench.engines.live.swarm.shard import ShardPlan, monotonic
+from bench.plan import JOIN_CONNECTIONS
 from membership import SqlConfig
 from membership.backends.sql import queries
 from membership.encoding import encode_metadata
 
-JOINERS = 4
-"""Connections for joins and leaves, which always wait for the disk."""
 NOVA_FIRST_BEAT = 5.0
 """Nova's initial delay, in s."""
 CLAIM_SECONDS = 0.25
@@ -285,7 +284,7 @@ class SqlShard(ServiceShard):
         url = sa.make_url(plan.url)
         beats_durable = plan.config.synchronous_commit
         self._pools = Pools(
-            durable=Lines(url, JOINERS, plan.config, durable=True),
+            durable=Lines(url, JOIN_CONNECTIONS, plan.config, durable=True),
             beats=Lines(url, plan.connections, plan.config, durable=beats_durable),
         )
         super().__init__(plan)
