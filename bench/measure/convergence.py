@@ -62,15 +62,15 @@ def _row(
         "onset": onset,
         "agreed": agreed,
         "seconds": max(agreed - onset, 0.0) if np.isfinite(until) else np.nan,
-        "views": _views(changes[changes["t"].between(members["onset"].min(), until)]),
+        "views": views(changes[changes["t"].between(members["onset"].min(), until)]),
     }
 
 
-def _views(changes: pd.DataFrame) -> int:
-    """Different memberships, by the set of members in which each differs from the first one."""
+def views(changes: pd.DataFrame) -> int:
+    """Different memberships that observers held, the one before the changes included: each is told
+    apart by the lives in which it differs from the first one."""
     seen = {0}
     for _, told in changes.groupby("observer", sort=False):
-        lives = told["subject"].astype(str) + "/" + told["incarnation"].astype(str)
-        toggled = pd.util.hash_array(lives.to_numpy(dtype=object))
-        seen.update(np.bitwise_xor.accumulate(toggled).tolist())
+        toggled = pd.util.hash_pandas_object(told[["subject", "incarnation"]], index=False)
+        seen.update(np.bitwise_xor.accumulate(toggled.to_numpy()).tolist())
     return len(seen)

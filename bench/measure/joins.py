@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from bench.measure.convergence import views
 from bench.measure.figures import Figure, mean, quantile
 from bench.measure.lives import nearest, observations, truth
 from bench.result import Kind, Record
@@ -16,8 +18,9 @@ def joins(records: Sequence[Record]) -> dict[str, object]:
 
     `ramp_seconds`: from the first request to the last service's first answer. `p50`, `p99`: each
     service's first join, from its request to the answer. `seen_…`: from the answer until the last
-    observer was told. `again`: `count`, `p50`, `p99` of the later joins of services that were
-    started anew or had lost their membership, from then to the answer.
+    observer was told. `views`: how many different memberships any observer held until all had been
+    told of all, in the run with most. `again`: `count`, `p50`, `p99` of the later joins of services
+    that were started anew or had lost their membership, from then to the answer.
     """
     firsts = [_first(record) for record in records]
     later = pd.concat([_later(record) for record in records])
@@ -29,6 +32,7 @@ def joins(records: Sequence[Record]) -> dict[str, object]:
         "p99": quantile(waits, 0.99),
         "seen_p50": quantile(seen, 0.50),
         "seen_p99": quantile(seen, 0.99),
+        "views": max(filter(None, map(_views, records, firsts)), default=None),
         "again": {
             "count": len(later),
             "p50": quantile(later, 0.50),
@@ -50,6 +54,12 @@ def _first(record: Record) -> pd.DataFrame:
 def _ramp(rows: pd.DataFrame) -> Figure:
     both = rows.dropna(subset=["asked", "answered"])
     return float(rows["answered"].max() - rows["asked"].min()) if len(both) else None
+
+
+def _views(record: Record, rows: pd.DataFrame) -> int | None:
+    changes = observations(record, Kind.JOINED, Kind.LEFT)
+    known = rows["seen"].max(skipna=False)
+    return None if np.isnan(known) else views(changes[changes["t"] <= known])
 
 
 def _later(record: Record) -> pd.Series[float]:

@@ -94,7 +94,8 @@ METRICS: Mapping[str, Unit] = {
         ).items()
     },
     **_below("join", {"ramp_seconds": _SECONDS, **_WAITS, **_below("again", _WAITS)}),
-    **_below("join", {"seen_p50": _SECONDS, "seen_p99": _SECONDS, "again.count": _PLAIN}),
+    **_below("join", {"seen_p50": _SECONDS, "seen_p99": _SECONDS}),
+    **_below("join", {"views": _PLAIN, "again.count": _PLAIN}),
     **_below("reads", {"per_second": _PLAIN, "seconds_p50": _SECONDS, "seconds_p99": _SECONDS}),
     **_below("reads", {"rows_read_per_second": _PLAIN, "bytes_read_per_second": _BYTES}),
     **_below("load", _LOAD),

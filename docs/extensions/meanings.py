@@ -64,6 +64,7 @@ FIGURES: Mapping[str, Mapping[str, str]] = {
         "p99": "99 of 100 joins took no longer.",
         "seen_p50": "The median from a join's answer until the last observer was told.",
         "seen_p99": "99 of 100 took no longer for that.",
+        "views": "Different memberships that any observer held until all knew of all.",
         "count": "Later joins, of services that were started anew or had lost their membership.",
     },
     "reads": {

@@ -193,6 +193,7 @@ def test_joins_are_timed_to_the_answer_to_every_observer_and_again_after_a_loss(
         "p99": 0.5,
         "seen_p50": pytest.approx(0.15),
         "seen_p99": pytest.approx(0.297),
+        "views": 3,
         "again": {"count": 2, "p50": 5.0, "p99": pytest.approx(5.98)},
     }
 

@@ -80,13 +80,20 @@ class Calendar(simpy.Environment):
 
     def pass_until(self, end: float) -> None:
         """As ``run(until=end)``."""
-        while True:
-            self._turn()
-            queue = self._queue
-            if not queue or queue[0][0] >= end:
-                break
-            while queue and queue[0][0] < end:
-                self._now, _, _, event = heappop(queue)
+        while self.peek() < end:
+            # The day is in order already: only what is added in its course goes through a heap.
+            today: list[Item] = sorted(self._queue, reverse=True)
+            added: list[Item] = []
+            self._queue = added
+            while today or added:
+                if added and not (today and today[-1] < added[0]):
+                    item = heappop(added)
+                else:
+                    item = today.pop()
+                if item[0] >= end:
+                    self._queue = sorted([item, *today, *added])
+                    break
+                self._now, _, _, event = item
                 callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
                 for callback in callbacks:
                     callback(event)

@@ -16,6 +16,9 @@ from membership.errors import MembershipError
 Hear = Callable[[str | None, str], None]
 """Told of a change: channel, and name of what has changed. No channel: anything may have."""
 
+_PAUSE = 0.01
+"""Between two looks at what was said (s). A change by itself is heard at once; of a crowd that
+trickles in, each would wake this thread."""
 _RETRY = 1.0
 """Between two attempts to connect (s), more or less."""
 
@@ -74,3 +77,4 @@ class Listener:
                     (each.channel, each.payload) for each in connection.notifies(timeout=0.0)
                 }:
                     hear(*change)
+                self._stopped.wait(_PAUSE)

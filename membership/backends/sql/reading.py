@@ -222,10 +222,11 @@ class Reader:
                 watched = [*self._groups.values(), *self._cells.values()]
             else:
                 watched = [(self._cells if channel == CELLS else self._groups).get(name)]
-            for each in watched:
-                if each is not None:
-                    each.changed = min(each.changed, now)
-            self._changed.notify()
+            news = [each for each in watched if each is not None and each.changed == math.inf]
+            for each in news:
+                each.changed = now
+            if news:
+                self._changed.notify()
 
     # --- the thread's side
 
