@@ -29,6 +29,8 @@ GROUP = "warm-up"
 def warm_up(backend: Backend, deployment: Deployment) -> None:
     """Have ``backend.warm_up`` sessions join a group that is watched at each server, and leave it.
 
+    Each round has a group and watches of its own: a compiler leaves out what it has never seen
+    happen, and has to start over when it does.
     Servers that already ran before this run are left as they are. Raises: InvalidRun; ShardDied.
     """
     if (
@@ -37,21 +39,22 @@ def warm_up(backend: Backend, deployment: Deployment) -> None:
         or deployment.where == "external"
     ):
         return
-    services = ShardPlan(GROUP, deployment.url, client_config(backend), GROUP)
     urls = [zookeeper.url([(each.host, each.port)]) for each in deployment.servers]
-    with ExitStack() as stack:
-        watching = [
-            stack.enter_context(hosted(OBSERVER, replace(services, url=url))) for url in urls
-        ]
-        for done in range(0, backend.warm_up, ROUND):
+    for number, done in enumerate(range(0, backend.warm_up, ROUND)):
+        group = f"{GROUP}-{number}"
+        services = ShardPlan(group, deployment.url, client_config(backend), group)
+        with ExitStack() as stack:
+            watching = [
+                stack.enter_context(hosted(OBSERVER, replace(services, url=url))) for url in urls
+            ]
             _come_and_go(services, min(ROUND, backend.warm_up - done))
-        for one in watching:
-            one.close(goodbye=True)
+            for one in watching:
+                one.close(goodbye=True)
 
 
 def _come_and_go(services: ShardPlan, count: int) -> None:
     """So many sessions join the group, and then leave it."""
-    names = tuple(f"{GROUP}-{number}" for number in range(count))
+    names = tuple(f"{services.group}-{number}" for number in range(count))
     instants = tuple(number / RATE for number in range(count))
     plan = replace(services, services=names, join_at=instants)
     with hosted(WORKERS["zookeeper", "wire"], plan) as shard:
