@@ -7,6 +7,7 @@ read each, and no cursor in between.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ class Line:
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
         self._libpq = connection.pgconn
-        self._socket = self._libpq.socket
+        # A file of our own: libpq closes its own wherever it finds the connection broken, even when
+        # it sends, and the loop would watch nothing, or another line that got the number.
+        self._socket = os.dup(self._libpq.socket)
         self._prepared: dict[bytes, bytes] = {}
         self._result: pq.abc.PGresult | None = None
         self._awaited: asyncio.Future[pq.abc.PGresult] | None = None
@@ -135,6 +138,7 @@ class Line:
         if not self._ended:
             self._ended = True
             self._loop.remove_reader(self._socket)
+            os.close(self._socket)
             self._libpq.finish()
 
 
