@@ -237,10 +237,16 @@ class Lines:
 
     def _opened(self, opening: asyncio.Task[Line]) -> None:
         self._opening.discard(opening)
-        if not opening.cancelled():
-            line = opening.result()
-            self._open.add(line)
-            self._hand_on(line)
+        if opening.cancelled():
+            return
+        if (error := opening.exception()) is not None:  # nothing that time would mend
+            while self._waiting:
+                if not (turn := self._waiting.popleft()).done():
+                    turn.set_exception(error)
+            return
+        line = opening.result()
+        self._open.add(line)
+        self._hand_on(line)
 
     def _hand_on(self, line: Line) -> None:
         while self._waiting:
