@@ -42,7 +42,7 @@ def inflict(fault: OnServers, stage: Stage) -> Iterator[None]:
 
     Which ones they are shows at that instant, by what they say they are. Each onset is told once
     it is confirmed, with the server's role and the s that it took; each return once the server
-    has served, in its ensemble, for a tick: it is when that tick began. At the end the block
+    has served, in one role, for a tick: it is when that tick began. At the end the block
     raises what went wrong: InvalidRun where it had no effect, ProvisionError where a server
     didn't come back.
     """
@@ -70,9 +70,10 @@ def _hit(fault: OnServers, stage: Stage) -> Iterator[None]:
             )
         yield
     # All are healed by now: it may take several of them for one to serve.
+    everyone = stage.deployment.servers
     with ThreadPoolExecutor(len(hits)) as pool:
-        for name, back in zip(hits, pool.map(_back, map(servers.__getitem__, hits)), strict=True):
-            since, role = back
+        returns = pool.map(lambda name: _back(servers[name], everyone), hits)
+        for name, (since, role) in zip(hits, returns, strict=True):
             value = since - hits[name]
             stage.tell(Event(since, Kind.SERVER_BACK, name, value=value, detail=role))
 
@@ -125,26 +126,32 @@ def _role(server: Server) -> Role | None:
         return None
 
 
-def _back(server: Server) -> tuple[float, Role | None]:
-    """Since when it serves, and as what.
-
-    A member that stood still, or was cut off, may take itself for what it was at first.
-    """
+def _back(server: Server, servers: Sequence[Server]) -> tuple[float, Role]:
+    """Since when it serves, in one role throughout a tick, and which."""
     assert server.control is not None, "it was hit through it"
     tick = float(server.config.get("tickTime", 0)) / 1000
     deadline = monotonic() + RETURNING
-    since: float | None = None
-    while since is None or monotonic() < since + tick:
+    since, role = monotonic(), None
+    while role is None or monotonic() < since + tick:
         server.control.expect_running()
         asked = monotonic()
-        if not server.control.serves():
-            since = None
-        elif since is None:
-            since = asked
+        found = _part(server, servers) if server.control.serves() else None
+        if found != role:
+            since, role = asked, found
         if monotonic() > deadline:
             raise InvalidRun(f"{server.name} didn't serve again within {RETURNING:g} s")
         time.sleep(PERIOD)
-    return since, _role(server)
+    return since, role
+
+
+def _part(server: Server, servers: Sequence[Server]) -> Role | None:
+    """Its role; None too for one that takes itself for the leader beside another.
+
+    A server that stood still, or was cut off, is what it was until it looks around.
+    """
+    role = _role(server)
+    rest = (other for other in servers if other.name != server.name)
+    return None if role == "leader" and "leader" in map(_role, rest) else role
 
 
 @contextmanager
