@@ -101,6 +101,9 @@ class SqlCosts:
     idle_cores: float
     rss_bytes: float
     rss_connection_bytes: float
+    yardstick: float | None = None
+    """CPU of the meters' fixed piece of work meanwhile; None: unknown. What a run took by a slower
+    yardstick is more by as much."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class ZooKeeperCosts:
     rss_session_bytes: float
     ping_bytes: float
     """On the wire, both ways."""
+    yardstick: float | None = None
+    """As of `SqlCosts`."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +181,9 @@ class Calibration:
     valid: Validity
 
     def dump(self) -> str:
-        """As the file has it."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n"
+        """As the file has it: without what isn't known."""
+        known = asdict(self, dict_factory=lambda items: {k: v for k, v in items if v is not None})
+        return json.dumps({"schema": SCHEMA, **known}, indent=2) + "\n"
 
     @property
     def digest(self) -> str:
@@ -235,6 +241,8 @@ def read(data: object, where: str) -> Calibration:
     return _built(Calibration, given)
 
 
+OPTIONAL = "float | None"
+
 _PARTS: Mapping[str, type] = {
     part.__name__: part
     for part in (Machine, BeatCosts, SqlCosts, ZooKeeperCosts, Validity, Calibration)
@@ -250,7 +258,8 @@ def _problems(part: type, given: object, path: str) -> Iterator[str]:
         yield f"{path}{name}: unknown"
     for name, kind in known.items():
         if name not in given:
-            yield f"{path}{name}: missing"
+            if kind != OPTIONAL:
+                yield f"{path}{name}: missing"
         elif kind in _PARTS:
             yield from _problems(_PARTS[kind], given[name], f"{path}{name}.")
         elif kind == "str":

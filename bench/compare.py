@@ -31,6 +31,7 @@ SHOWN = (
     "join.ramp_seconds",
     "load.server_cpu_cores",
     "load.server_rss_max_bytes",
+    "load.yardstick_seconds",
     "load.disk_write_bytes_per_service_second",
     "load.wal_bytes_per_service_second",
     "audit.harness_cpu_cores",

@@ -40,7 +40,8 @@ def load(record: Record) -> dict[str, Figure]:
     and memory is no rate, so these two are for each service.
 
     `machine_…` is what the whole machine sent and wrote, whoever caused it; where the servers'
-    own was not metered, the figures without that prefix are the same.
+    own was not metered, the figures without that prefix are the same. `yardstick_seconds` is the
+    mean CPU time of one fixed piece of work: how slow the machine was.
     """
     window = steady(record)
     servers = record.metrics[record.metrics["source"].isin(_servers(record))]
@@ -58,7 +59,7 @@ def load(record: Record) -> dict[str, Figure]:
     rates |= {"server_cpu_cores": cores, "server_rss_max_bytes": memory}
     for name, value in rates.items():
         figures[f"{name}_per_service_second"] = _times(value, 1 / record.services)
-    return figures
+    return figures | {"yardstick_seconds": _gauged(machine, "yardstick", window)}
 
 
 def harness_cpu_cores(record: Record) -> Figure:
@@ -114,6 +115,15 @@ def highest_sum(metrics: pd.DataFrame, name: str, window: Window | None) -> Figu
     sums = held.sum(axis="columns")
     at_first = sums[sums.index <= window.start].iloc[-1:]
     return float(pd.concat([at_first, sums[sums.index > window.start]]).max())
+
+
+def _gauged(metrics: pd.DataFrame, name: str, window: Window | None) -> Figure:
+    """The mean of these readings in the window."""
+    if window is None:
+        return None
+    inside = metrics["t"].between(window.start, window.end)
+    rows = metrics[inside & (metrics["metric"] == name)]
+    return None if rows.empty else float(rows["value"].mean())
 
 
 def _times(value: Figure, factor: float) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.prediction import Error, Prediction
+from bench.prediction import YARDSTICK, Error, Prediction
 from bench.report.quantity import NONE, plain
 
 SHOWN = (
@@ -37,6 +37,7 @@ def text(prediction: Prediction) -> list[str]:
         )
     for backend, errors in prediction.loads.items():
         lines += [f"{backend}: {_told(error)}" for error in errors if error.figure in SHOWN]
+        lines += [f"{backend}: {_pace(error)}" for error in errors if error.figure == YARDSTICK]
     for name, worst in (
         ("detection", prediction.detection_error),
         ("server CPU", prediction.cpu_error),
@@ -49,6 +50,14 @@ def text(prediction: Prediction) -> list[str]:
 
 def _between(chance: tuple[float, float] | None) -> str:
     return "" if chance is None else f" (by chance {chance[0]:,.0f} to {chance[1]:,.0f})"
+
+
+def _pace(yardstick: Error) -> str:
+    share = yardstick.live / yardstick.sim
+    return (
+        f"the servers' CPU is predicted for a machine that took {share:.0%} of what it took for "
+        "the same work when it was calibrated"
+    )
 
 
 def _told(error: Error) -> str:

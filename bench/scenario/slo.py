@@ -100,6 +100,7 @@ METRICS: Mapping[str, Unit] = {
     **_below("reads", {"rows_read_per_second": _PLAIN, "bytes_read_per_second": _BYTES}),
     **_below("load", _LOAD),
     **_below("load", {f"{figure}{_A_SERVICE_SECOND}": unit for figure, unit in _LOAD.items()}),
+    "load.yardstick_seconds": _SECONDS,
     **_below("memory", {"max_bytes": _BYTES, "growth_bytes_per_hour": _BYTES}),
     "memory.growth_share": _SHARE,
     "audit.lateness_p99": _SECONDS,

@@ -82,6 +82,8 @@ FIGURES: Mapping[str, Mapping[str, str]] = {
         },
         "server_cpu_cores_per_service_second": "CPU seconds for each service and second.",
         "server_rss_max_bytes_per_service_second": "The same for each service; it is no rate.",
+        "yardstick_seconds": "The mean CPU time of one fixed piece of work, done once a second: "
+        "the slower the machine, the more.",
     },
     "memory": {
         "max_bytes": "The most that the harness's processes held together.",

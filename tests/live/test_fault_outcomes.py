@@ -44,7 +44,7 @@ from tests.live.outcomes import (
 )
 from tests.live.runs import harness, require
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]  # one run after another starts
 LOG = logging.getLogger(__name__)
 
 SLACK = 1.5

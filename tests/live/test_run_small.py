@@ -146,6 +146,7 @@ def test_the_summary_has_the_figures_of_each_backend(done: Done, backend: str) -
         assert figures["load"][name] > 0, name
         assert figures["load"][f"{name}_per_service_second"] > 0, name
     assert figures["load"]["disk_write_bytes"] >= 0
+    assert figures["load"]["yardstick_seconds"] > 0
     audit = {"lateness_p99", "lateness_p99_ramp", "harness_cpu_cores", "model_error_p99"}
     assert audit <= figures["audit"].keys()
     assert figures["audit"]["faults_confirmed"] == figures["audit"]["faults_planned"] == 40

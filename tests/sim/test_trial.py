@@ -94,9 +94,14 @@ def test_a_simulated_result_is_no_evidence(tmp_path: Path) -> None:
     assert "the model can't be held to itself" in ran.stderr
 
 
-def seen(late: list[float], *, mistaken: int = 0, cores: float = 0.1) -> Seen:
+def seen(
+    late: list[float], *, mistaken: int = 0, cores: float = 0.1, yardstick: float | None = None
+) -> Seen:
     times = np.sort(np.array(late))
-    return Seen({"crashed": times}, {"up": (mistaken, 1_000.0)}, {"server_cpu_cores": cores})
+    load = {"server_cpu_cores": cores}
+    if yardstick is not None:
+        load["yardstick_seconds"] = yardstick
+    return Seen({"crashed": times}, {"up": (mistaken, 1_000.0)}, load)
 
 
 @pytest.mark.parametrize(("cores", "ok"), [(0.1, True), (0.12, True), (0.15, False)])
@@ -105,6 +110,14 @@ def test_servers_cost_what_was_predicted_within_a_fifth(cores: float, ok: bool) 
     found = compare({"zk": [seen([9.0], cores=cores)]}, model)
     assert found.ok is ok
     assert found.cpu_error == pytest.approx(abs(0.1 - cores) / cores)
+
+
+def test_the_servers_cpu_is_predicted_for_a_machine_as_slow_as_it_was() -> None:
+    """Live it took half as long again for the same work as when the costs were measured."""
+    model = {"zk": [seen([9.0], yardstick=2e-3) for _ in range(20)]}
+    found = compare({"zk": [seen([9.0], cores=0.15, yardstick=3e-3)]}, model)
+    assert found.ok is True
+    assert found.cpu_error == pytest.approx(0.0)
 
 
 def test_a_few_detections_are_too_few_to_tell() -> None:

@@ -11,6 +11,7 @@ from bench.engines.live.conductor import Conductor
 from bench.engines.live.meters import Meter, metered
 from bench.engines.live.meters.processes import machine, memory, tree
 from bench.engines.live.meters.servers import servers
+from bench.engines.live.meters.yardstick import yardstick
 from bench.engines.live.muster import Swarm, mustered
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.provision.spec import LOOPBACK
@@ -103,7 +104,8 @@ def parameters(backend: Backend, deployment: Deployment) -> Parameters:
 
 
 def _meters(stack: ExitStack, deployment: Deployment, fabric: Fabric, swarm: Swarm) -> list[Meter]:
-    meters = [machine, *stack.enter_context(servers(deployment))]
+    meters = [machine, stack.enter_context(yardstick())]
+    meters += stack.enter_context(servers(deployment))
     own = [os.getpid(), *fabric.pids, *swarm.pids("wire")]
     meters.append(tree("harness", own, children=False))
     library = swarm.pids("library")

@@ -33,6 +33,11 @@ class Meters:
         """A value at each of `times`."""
         self._add(self.times, source, metric, np.broadcast_to(values, len(self.times)), unit)
 
+    def yardstick(self, value: float | None) -> None:
+        """The calibration's own: the simulated machine is always as fast as it was then."""
+        if value is not None:
+            self.gauge("machine", "yardstick", value, "s")
+
     def rate(
         self, source: str, metric: str, by_second: Floats, unit: str, *, before: float = 0.0
     ) -> None:

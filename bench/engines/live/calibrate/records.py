@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from bench.engines.live.engine import execute
@@ -66,6 +68,12 @@ def rate(record: Record, source: str, metric: str, phase: int = HOLD) -> float:
 def first(record: Record, source: str, metric: str) -> float:
     """The first reading of the run."""
     return float(series(record, source, metric)["value"].iloc[0])
+
+
+def yardstick(records: Iterable[Record]) -> float:
+    """The mean of its readings."""
+    readings = [series(record, "machine", "yardstick")["value"] for record in records]
+    return float(pd.concat(readings).mean())
 
 
 def highest(record: Record, source: str, metric: str) -> float:

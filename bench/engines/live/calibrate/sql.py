@@ -118,6 +118,7 @@ def costs(runs: Runs, probes: Probes) -> SqlCosts:
         idle_cores=idle,
         rss_bytes=max(0.0, memory[0] - (NARROW + SPARE) * connection),
         rss_connection_bytes=connection,
+        yardstick=records.yardstick(runs.values()),
     )
 
 

@@ -114,6 +114,7 @@ def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
         rss_bytes=max(0.0, memory[0] - FEW * session) / len(NAMES),
         rss_session_bytes=session,
         ping_bytes=slope("machine", "network_bytes", "network traffic"),
+        yardstick=records.yardstick((few, many)),
     )
 
 

@@ -95,6 +95,7 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
     )
     network = beats * beat.network_bytes + rows * beat.row_bytes
     meters.rate("machine", "network_bytes", network, "bytes")
+    meters.yardstick(costs.yardstick)
     meters.rate("harness", "cpu_seconds", beats * beat.client_cpu, "s")
     meters.samples("lateness", services.lateness, "s")
     for reader in readers:

@@ -47,6 +47,7 @@ def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Met
         memory = costs.rss_bytes + living.max() * costs.rss_session_bytes / ensemble.count
         meters.gauge(name, "rss_bytes", memory, "bytes")
     meters.rate("machine", "network_bytes", pings * costs.ping_bytes, "bytes")
+    meters.yardstick(costs.yardstick)
     meters.rate("harness", "cpu_seconds", pings * costs.client_cpu, "s")
     work = pings * costs.ping_cpu + joins * (ensemble.count * costs.write_cpu)
     late = _lateness(work, cores, costs.ping_cpu)[: seconds - 1]
