@@ -52,7 +52,7 @@ def test_a_run_on_containers_leaves_none_of_them(engine: DockerClient, tmp_path:
     with harness(tmp_path, text, "--servers", "docker", "--set", "backends.zk.servers=1") as run:
         mine: dict[str, str | list[str] | bool] = {"label": f"{OWNER_LABEL}={run.process.pid}"}
         for backend in ("tuned", "zk"):
-            run.until(f"{backend}: services")
+            run.until(f"{backend}: ramp")
             [container] = engine.containers.list(filters=mine)
             seen[backend] = str(container.name)
             volumes |= {mount["Name"] for mount in container.attrs["Mounts"] if "Name" in mount}
