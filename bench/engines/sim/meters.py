@@ -35,7 +35,7 @@ class Meters:
 
     def yardstick(self, value: float | None) -> None:
         """The calibration's own: the simulated machine is always as fast as it was then."""
-        if value is not None:
+        if value:
             self.gauge("machine", "yardstick", value, "s")
 
     def rate(

@@ -23,7 +23,7 @@ def yardstick() -> Iterator[Meter]:
     """A meter of the CPU time (s) of that work, some 3 ms.
 
     A machine whose cores others share may be a third slower at one hour than at the next, and the
-    servers on it take so much more for the same: docs/explanation/model.md has how near this comes.
+    servers on it take so much more for the same.
     """
     numbers = list(range(NUMBERS))
     places = [place * STRIDE % NUMBERS for place in range(PLACES)]
