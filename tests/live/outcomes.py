@@ -281,8 +281,9 @@ ON_SERVERS = (
         {"kind": "kill", "servers": "leader", "for": OUTAGE},
         ZK,
         1,
-        "none",
-        "sessions are on its disk, and it gives each its whole timeout again when it starts",
+        "few",
+        "it gives each session its whole timeout again when it starts, but for a moment it neither "
+        "answers nor refuses who asks (ZOOKEEPER-5051), and who has no other waits S for it",
     ),
     ServerCase(
         "only server paused",
