@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 
 from bench.engines.live.swarm.shard import Measurement
 
@@ -19,7 +19,7 @@ class Lateness:
     last moment's."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[int, int]] = Counter()
+        self._counts: defaultdict[tuple[int, int], int] = defaultdict(int)
 
     def add(self, due: float, seconds: float) -> None:
         """What was due then went out so much later."""
@@ -28,7 +28,7 @@ class Lateness:
 
     def drain(self) -> list[Measurement]:
         """The counts since the last call; what comes later for a slice makes rows of its own."""
-        counts, self._counts = self._counts, Counter()
+        counts, self._counts = self._counts, defaultdict(int)
         return [
             Measurement(
                 (slot + 0.5) * SLICE, "lateness", FINEST * math.exp(bucket * STEP), "s", count
