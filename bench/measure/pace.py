@@ -21,7 +21,8 @@ RAMP, FAILOVER, IMPAIRED, STEADY = "ramp", "failover", "impaired", "steady"
 
 EDGES = 3 / math.sqrt(6)
 """Services beat by their own phases, so what falls into a span of time differs from its mean:
-by a standard deviation of sqrt(1/6) renewals a service. Three of them are no shortfall."""
+by a standard deviation of sqrt(1/6) renewals a service. Three of them are no shortfall. Nor is one
+renewal of each service of those that joined in step: they are on one side of an edge together."""
 
 
 def circumstances(record: Record, samples: pd.DataFrame) -> pd.Series[str]:
@@ -43,7 +44,7 @@ def rate_reached(records: Sequence[Record]) -> tuple[Figure, Figure]:
 
     None where shards don't count what they send.
     """
-    sent = wanted = services = 0.0
+    sent = wanted = services = in_step = 0.0
     for record in records:
         every = period(record.parameters)
         counts = record.metrics[record.metrics["metric"] == "renewals"]
@@ -54,8 +55,16 @@ def rate_reached(records: Sequence[Record]) -> tuple[Figure, Figure]:
             sent += ours
             wanted += theirs / every
         services += record.services
-    allowance = ratio(EDGES * math.sqrt(services), wanted)
+        in_step += record.services * _step(record, every)
+    allowance = ratio(EDGES * math.sqrt(services) + in_step, wanted)
     return ratio(sent, wanted), allowance
+
+
+def _step(record: Record, every: float) -> float:
+    """How much in step services renew that joined when these did: from 0, evenly spread over the
+    interval (s), to 1, all at once. The length of their phases' mean resultant vector."""
+    phases = 2j * np.pi / every * truth(record, Kind.JOINED)["t"].to_numpy(np.float64)
+    return float(abs(np.exp(phases).mean())) if len(phases) else 0.0
 
 
 def worst(records: Sequence[Record], metric: str) -> Figure:

@@ -120,6 +120,23 @@ def test_a_harness_that_sends_too_little_is_invalid(missing: int, valid: bool) -
     assert ("only 94.0% of the renewals" in reasons) is not valid
 
 
+@pytest.mark.parametrize(("joins_within", "valid"), [(0.2, True), (2.0, False)])
+def test_who_joined_in_step_may_fall_short_by_one_renewal_each(
+    joins_within: float, valid: bool
+) -> None:
+    """In 15 intervals 14 renewals: of a crowd the last one may be still to come, of services
+    whose phases lie evenly half of them."""
+    run = History(parameters=BEATS)
+    for number in range(100):
+        joined = 1.0 + joins_within * number / 100
+        run.alive(f"s{number}", joined, token=number, clock="shard-0")
+    for t in range(10, 41):
+        run.sample(float(t), "shard-0", "renewals", 50.0 * 14 / 15)
+    verdict, figures, _ = judged(run.audited())
+    assert figures["rate_reached"] == pytest.approx(14 / 15)
+    assert (verdict == Verdict.VALID) is valid
+
+
 def test_without_a_count_of_renewals_nothing_is_said_of_their_rate() -> None:
     assert judged(History().alive("a").audited())[1]["rate_reached"] is None
 
