@@ -23,7 +23,7 @@ from bench.errors import HarnessError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class CalibrationError(HarnessError):
@@ -61,6 +61,8 @@ class BeatCosts:
     client_cpu: float
     """Of the loop that beats for all wire services."""
     server_cpu: float
+    waking_cpu: float
+    """What a server that was asleep takes for it besides."""
     wal_bytes: float
     network_bytes: float
     row_bytes: float
@@ -79,10 +81,8 @@ class SqlCosts:
     """One flush of the log, which all commits that wait for it share."""
     flush_cpu: float
     """CPU of such a flush: a server that is asked more often shares more of them."""
-    waking_cpu: float
-    """What a server that was asleep takes besides; it sleeps again `awake` s after it woke, and
-    whatever comes within that time is served without."""
     awake: float
+    """A server sleeps again so long after it woke: no beat that comes meanwhile wakes it."""
     nova: BeatCosts
     tuned: BeatCosts
     join: float
@@ -307,12 +307,12 @@ STATED = Calibration(
         round_trip=100e-6,
         commit=1.0e-3,
         flush_cpu=60e-6,
-        waking_cpu=150e-6,
         awake=5e-3,
         nova=BeatCosts(
             exchanges=4,
             client_cpu=375e-6,
             server_cpu=260e-6,
+            waking_cpu=150e-6,
             wal_bytes=250.0,
             network_bytes=850.0,
             row_bytes=110.0,
@@ -321,6 +321,7 @@ STATED = Calibration(
             exchanges=1,
             client_cpu=110e-6,
             server_cpu=125e-6,
+            waking_cpu=150e-6,
             wal_bytes=150.0,
             network_bytes=200.0,
             row_bytes=48.0,

@@ -71,7 +71,7 @@ def test_the_survivors_serve_the_sessions_of_a_dead_leader() -> None:
 
 def test_beats_that_come_fast_share_the_waking_of_the_server() -> None:
     """The n-th beat of a second costs less than the first, as far down as its own work."""
-    rates, beat = np.array([50.0, 250.0, 1000.0]), STATED.sql.tuned.server_cpu
+    rates, beat = np.array([50.0, 250.0, 1000.0]), STATED.sql.tuned
     shares_nothing = replace(
         STATED, sql=replace(STATED.sql, flush_cpu=0.0, idle_cores=0.0, read_row_cpu=0.0)
     )
@@ -80,7 +80,7 @@ def test_beats_that_come_fast_share_the_waking_of_the_server() -> None:
         (run,) = planned(DATABASE.format(interval=f"{1_000 / beats:g}s"))
         each.append(cores(simulated(run, shares_nothing)) / beats)
     wakings = 1 / (1 + rates * STATED.sql.awake)
-    assert each == pytest.approx(beat + wakings * STATED.sql.waking_cpu, rel=0.05)
+    assert each == pytest.approx(beat.server_cpu + wakings * beat.waking_cpu, rel=0.05)
 
 
 def test_a_look_reads_those_alone_who_may_be_dead() -> None:

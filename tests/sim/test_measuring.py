@@ -30,7 +30,7 @@ BLURRED = {
 
 GIVEN = replace(
     STATED,
-    sql=replace(STATED.sql, yardstick=2.0e-3),
+    sql=replace(STATED.sql, nova=replace(STATED.sql.nova, waking_cpu=400e-6), yardstick=2.0e-3),
     zookeeper=replace(STATED.zookeeper, yardstick=2.1e-3),
 )
 
@@ -65,7 +65,7 @@ def test_a_databases_costs_are_found() -> None:
         read=given.read,
         read_row=given.read_row,
     )
-    found = replace(sql.costs(runs, probes), cores=given.cores)
+    found = replace(sql.costs([runs], probes), cores=given.cores)
     same(found, given)
 
 

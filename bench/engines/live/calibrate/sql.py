@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import asyncpg
@@ -73,6 +73,8 @@ KILLED = Load("tuned", 10_000, 5.0, WIDE, "kill")
 LOADS = (SLOW, FAST, RARE, RESTARTED, KILLED)
 
 Runs = Mapping[Load, Record]
+"""One round of `LOADS`."""
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -88,78 +90,93 @@ class Probes:
 
 def measure(where: str, listen: Listener) -> SqlCosts:
     """What a database costs."""
-    runs = {load: records.recorded(load.scenario(), where, listen) for load in LOADS}
+    rounds = [
+        {load: records.recorded(load.scenario(), where, listen) for load in loads}
+        # Mirrored: a machine that grows slower meanwhile does so to all loads alike.
+        for loads in (LOADS, LOADS[::-1])
+    ]
     with provision(ServerSpec(kind="sql"), where=where) as deployment:
         probes = Probes(*asyncio.run(_exchanges(deployment)), *_reads(deployment))
-    return costs(runs, probes)
+    return costs(rounds, probes)
 
 
-def costs(runs: Runs, probes: Probes) -> SqlCosts:
-    """What follows from the records of `LOADS`."""
-    memory = [records.highest(runs[load], "pg", "rss_bytes") for load in (SLOW, FAST)]
+def costs(rounds: Sequence[Runs], probes: Probes) -> SqlCosts:
+    """What follows from the records of rounds of `LOADS`."""
+
+    def mean(of: Callable[[Record], float], load: Load) -> float:
+        return statistics.mean(of(runs[load]) for runs in rounds)
+
+    def rss(record: Record) -> float:
+        return records.highest(record, "pg", "rss_bytes")
+
+    memory = [mean(rss, load) for load in (SLOW, FAST)]
     connection = records.cost((memory[1] - memory[0]) / (WIDE - NARROW), "a connection in memory")
-    idle, nova, tuned, waking = _cpu_costs(runs, probes)
+    idle, cpu = _cpu_costs(rounds, probes)
     return SqlCosts(
         cores=float(psutil.cpu_count() or 1),
         round_trip=probes.round_trip,
         commit=probes.commit,
         flush_cpu=probes.flush_cpu,
-        waking_cpu=waking,
         awake=STATED.sql.awake,
-        nova=_beat(STATED.sql.nova, nova, runs, (SLOW, FAST)),
-        tuned=_beat(STATED.sql.tuned, tuned, runs, (RESTARTED, KILLED)),
-        join=records.spacing(runs[KILLED]),
-        join_latency=records.latency(runs[SLOW]),
+        nova=_beat(STATED.sql.nova, cpu["nova"], rounds, (SLOW, FAST)),
+        tuned=_beat(STATED.sql.tuned, cpu["tuned"], rounds, (RESTARTED, KILLED)),
+        join=mean(records.spacing, KILLED),
+        join_latency=mean(records.latency, SLOW),
         read=probes.read,
         read_row=probes.read_row,
         read_row_cpu=STATED.sql.read_row_cpu,
-        start=records.back(runs[RESTARTED]) - 1.0,
-        recovery=records.back(runs[KILLED]) - 1.0,
+        start=mean(records.back, RESTARTED) - 1.0,
+        recovery=mean(records.back, KILLED) - 1.0,
         idle_cores=idle,
         rss_bytes=max(0.0, memory[0] - (NARROW + SPARE) * connection),
         rss_connection_bytes=connection,
-        yardstick=records.yardstick(runs.values()),
+        yardstick=records.yardstick(record for runs in rounds for record in runs.values()),
     )
 
 
-def _cpu_costs(runs: Runs, probes: Probes) -> tuple[float, float, float, float]:
-    """Cores of the idle server, and the CPU of a beat of each profile and of one waking: those
-    that come nearest to what all loads took, each by its share."""
+def _cpu_costs(rounds: Sequence[Runs], probes: Probes) -> tuple[float, dict[str, Pair]]:
+    """Cores of the idle server, and of each profile's beats `BeatCosts`' `server_cpu` and
+    `waking_cpu`: those that come nearest to what all runs took, each by its share."""
     from scipy.optimize import nnls  # not at import: it takes a second
 
-    rows, awake = [], STATED.sql.awake
-    for load, record in runs.items():
+    rows, profiles = [], ("nova", "tuned")
+    for load, record in (item for runs in rounds for item in runs.items()):
         took = records.rate(record, "pg", "cpu_seconds")
         took -= probes.flush_cpu * records.rate(record, "pg", "wal_syncs")
-        nova = load.rate if load.profile == "nova" else 0.0
-        wakings = load.rate / (1 + load.rate * awake)
-        known = [1.0, nova, load.rate - nova, wakings]
-        rows.append([value / records.cost(took, "a server's CPU") for value in known])
-    found, _ = nnls(np.array(rows), np.ones(len(rows)))
-    idle, nova, tuned, waking = found.tolist()
-    return (
-        idle,
-        records.cost(nova, "a beat (nova) in the server's CPU"),
-        records.cost(tuned, "a beat (tuned) in the server's CPU"),
-        waking,
-    )
+        wakings = load.rate / (1 + load.rate * STATED.sql.awake)
+        own = [(load.rate, wakings) if profile == load.profile else (0, 0) for profile in profiles]
+        rows.append(np.array([1.0, *own[0], *own[1]]) / records.cost(took, "a server's CPU"))
+    idle, *found = nnls(np.array(rows), np.ones(len(rows)))[0].tolist()
+    return idle, {
+        profile: (records.cost(beat, f"a beat ({profile}) in the server's CPU"), waking)
+        for profile, beat, waking in zip(profiles, found[::2], found[1::2], strict=True)
+    }
 
 
-def _beat(stated: BeatCosts, server_cpu: float, runs: Runs, loads: tuple[Load, Load]) -> BeatCosts:
-    slow, fast = (runs[load] for load in loads)
+def _beat(
+    stated: BeatCosts, cpu: Pair, rounds: Sequence[Runs], loads: tuple[Load, Load]
+) -> BeatCosts:
     more = loads[1].rate - loads[0].rate
     reading = stated.row_bytes * (loads[1].services - loads[0].services) / POLL
 
+    def rates(source: str, metric: str) -> list[float]:
+        return [
+            statistics.mean(records.rate(runs[load], source, metric) for runs in rounds)
+            for load in loads
+        ]
+
     def slope(source: str, metric: str, what: str, besides: float = 0.0) -> float:
-        grown = records.rate(fast, source, metric) - records.rate(slow, source, metric)
-        return records.cost((grown - besides) / more, f"a beat ({loads[0].profile}) in {what}")
+        slow, fast = rates(source, metric)
+        cost = (fast - slow - besides) / more
+        return records.cost(cost, f"a beat ({loads[0].profile}) in {what}")
 
     return replace(
         stated,
         client_cpu=slope("harness", "cpu_seconds", "the harness's CPU"),
-        server_cpu=server_cpu,
+        server_cpu=cpu[0],
+        waking_cpu=cpu[1],
         # No slope: whole pages are logged at their first change, whatever the load.
-        wal_bytes=records.rate(fast, "pg", "wal_bytes") / loads[1].rate,
+        wal_bytes=rates("pg", "wal_bytes")[1] / loads[1].rate,
         network_bytes=slope("machine", "network_bytes", "network traffic", reading),
     )
 

@@ -82,7 +82,7 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
     )
     flushes = beats * (services.queue.flushes / max(float(beats.sum()), 1.0))
     cpu = costs.idle_cores + beats * beat.server_cpu + rows * costs.read_row_cpu
-    cpu += flushes * costs.flush_cpu + beats / (1 + beats * costs.awake) * costs.waking_cpu
+    cpu += flushes * costs.flush_cpu + beats / (1 + beats * costs.awake) * beat.waking_cpu
     connections = services.backend.connections + SPARE * len(readers) + OWN * int(run.library.sum())
     meters.rate(SERVER, "cpu_seconds", cpu, "s")
     meters.rate(SERVER, "transactions", beats + reads, "transactions")
