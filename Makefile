@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check docs readme bench clean
+.PHONY: setup demo test check docs readme bench trial clean
 
 setup: $(READY)
 	containers/install-packages servers
@@ -45,6 +45,24 @@ readme: $(READY)
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-columns=mean,rounds -s
+
+# The model on trial, in about an hour on a quiet machine: what its servers take, what it is to predict, how far
+# off it is. An objective that isn't met (-) is no reason to stop.
+LIVE := -$(BIN)/heartbench run --servers local --out results/trial
+FAULTS := --set phases.1.fault.select.count
+LATER_FAULTS := --set phases.3.fault.select.count
+
+trial: setup
+	$(BIN)/heartbench calibrate --servers local -o results/trial/calibration.json
+	$(LIVE) freeze --set services.count=2_000 --set services.ramp=500/s $(LATER_FAULTS)=500 --repeat 2
+	$(LIVE) zk-leader-kill $(FAULTS)=150 --set phases.4.fault.select.count=150 --repeat 4
+	$(LIVE) pg-restart --repeat 2
+	$(LIVE) crash-10k --set phases.1.fault.select.fraction=10%
+	$(LIVE) power-loss --set services.count=2_000 $(FAULTS)=350 $(LATER_FAULTS)=350 --repeat 2
+	$(LIVE) nova-defaults $(FAULTS)=1_000
+	$(LIVE) clock-skew --set services.count=1_000 --set services.library=500 \
+	  $(FAULTS)=250 --set phases.2.hold=25s $(LATER_FAULTS)=250 --set phases.4.hold=25s --repeat 2
+	$(BIN)/heartbench compare results/trial/*/latest --against-model --calibration results/trial/calibration.json
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -23,7 +23,7 @@ from bench.errors import HarnessError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class CalibrationError(HarnessError):
@@ -102,8 +102,7 @@ class SqlCosts:
     rss_bytes: float
     rss_connection_bytes: float
     yardstick: float | None = None
-    """CPU of the meters' fixed piece of work meanwhile; None: unknown. What a run took by a slower
-    yardstick is more by as much."""
+    """CPU of the meters' fixed piece of work meanwhile; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,10 @@ class ZooKeeperCosts:
     """Of the loop that pings for all wire services, for one ping."""
     ping_cpu: float
     """CPU of one server for a request, once it has compiled what it does for it."""
+    waking_cpu: float
+    """What a server that was asleep takes for a request or a transaction besides."""
+    awake: float
+    """A server sleeps again so long after it woke: what comes meanwhile wakes nobody."""
     young_cpu: float
     """What a new server takes besides for a request or a transaction: it interprets, and compiles
     what is asked often."""
@@ -352,11 +355,13 @@ STATED = Calibration(
         retry_low=0.1,
         retry_high=0.7,
         client_cpu=18e-6,
-        ping_cpu=130e-6,
+        ping_cpu=90e-6,
+        waking_cpu=320e-6,
+        awake=10e-3,
         young_cpu=850e-6,
         youth=1.6,
         write_cpu=220e-6,
-        idle_cores=0.03,
+        idle_cores=0.004,
         start_cpu=1.0,
         read_member=8e-6,
         rss_bytes=90e6,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,9 @@ class Trial:
     simulations: int
     """How often the scenario was simulated, each time with a seed of its own."""
     calibration: str
+    warnings: tuple[str, ...]
+    """What makes the comparison doubtful: a live result that isn't valid, costs of another machine
+    than this one."""
     prediction: Prediction
 
     def to_json(self) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def text(trials: Iterable[Trial]) -> str:
         lines += [
             f"{each.scenario}: {len(each.results)} live, simulated {each.simulations:,} times",
             f"calibration: {each.calibration}",
+            *(f"warning: {warning}" for warning in each.warnings),
             *(f"  {line}" for line in predicted(each.prediction)),
             "",
         ]
@@ -120,8 +124,16 @@ def _trial(
         results=tuple(str(result.manifest.get("run")) for result in results),
         simulations=wanted,
         calibration=calibration.made,
+        warnings=(*_doubts(results), *calibration.warnings()),
         prediction=compare(live, sim, beyond),
     )
+
+
+def _doubts(results: Sequence[Loaded]) -> Iterator[str]:
+    for result in results:
+        if (verdict := result.summary["verdict"]) != "valid":
+            reasons = result.summary["reasons"] or ["nothing says why"]
+            yield f"{result.manifest.get('run')} is {verdict}: {'; '.join(reasons)}"
 
 
 def _simulated(

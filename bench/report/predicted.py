@@ -54,10 +54,7 @@ def _between(chance: tuple[float, float] | None) -> str:
 
 def _pace(yardstick: Error) -> str:
     share = yardstick.live / yardstick.sim
-    return (
-        f"the servers' CPU is predicted for a machine that took {share:.0%} of what it took for "
-        "the same work when it was calibrated"
-    )
+    return f"the meters' own work took {share:.0%} of what it took when the machine was calibrated"
 
 
 def _told(error: Error) -> str:

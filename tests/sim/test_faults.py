@@ -200,6 +200,14 @@ def test_an_outage_longer_than_the_timeout_kills_all_rows_of_nova_and_none_of_tu
     assert count(tuned, Kind.LEFT) == 0
 
 
+def test_after_an_outage_all_come_back_together_and_a_reader_is_before_or_behind_them() -> None:
+    """They wait for the connections that they share; so it is all or nobody whom it calls dead."""
+    fault = "{kind: restart, servers: all, for: 20s}"
+    called = [count(struck("nova", fault, seed=seed), Kind.LEFT) for seed in range(10)]
+    assert sum(10 < each < 190 for each in called) <= 2, called
+    assert max(called) > 190, called
+
+
 @pytest.mark.parametrize("kind", ["kill", "restart"])
 def test_sessions_survive_the_death_of_their_leader(kind: str) -> None:
     found = struck("zk", f"{{kind: {kind}, servers: leader, for: 20s}}")

@@ -46,8 +46,9 @@ def test_a_server_that_has_worked_costs_less() -> None:
     fresh, warm = (
         record(planned(ENSEMBLE.format(warm_up=warm_up, more=""))[0]) for warm_up in (0, 10_000)
     )
-    asked = 600 * 0.32  # pings a second
-    old = asked * STATED.zookeeper.ping_cpu + 3 * STATED.zookeeper.idle_cores
+    costs, asked = STATED.zookeeper, 600 * 0.32 / 3  # pings a second, at each server
+    wakings = asked / (1 + asked * costs.awake)
+    old = 3 * (costs.idle_cores + asked * costs.ping_cpu + wakings * costs.waking_cpu)
     assert cores(warm) == pytest.approx(old, rel=0.1)
     assert cores(fresh) > 1.2 * cores(warm)
 
@@ -67,6 +68,27 @@ def test_the_survivors_serve_the_sessions_of_a_dead_leader() -> None:
     assert min(before) > 0
     assert min(after) == 0
     assert sum(after) == pytest.approx(sum(before), rel=0.02)
+
+
+def test_who_comes_back_is_served_where_it_comes_to() -> None:
+    """Wherever services went before, nobody is served twice."""
+    more = (
+        ", {fault: {kind: restart, select: {fraction: 100%}, over: 5s, for: 500ms}}, {hold: 3s}"
+        + 2 * ", {fault: {kind: kill, servers: leader, for: 5s}}, {hold: 20s}"
+    )
+    found = record(planned(ENSEMBLE.format(warm_up=0, more=more))[0])
+    end = float(found.events["t"].max())
+    rates = [
+        rate(
+            found.metrics[found.metrics["source"] == name],
+            ["packets_received"],
+            Window(end - 8, end),
+        )
+        or 0.0
+        for name in ("zk-1", "zk-2", "zk-3")
+    ]
+    assert min(rates) == 0, "the leader that was killed last has no clients any more"
+    assert sum(rates) == pytest.approx(600 * 0.32, rel=0.02)
 
 
 def test_beats_that_come_fast_share_the_waking_of_the_server() -> None:

@@ -18,6 +18,7 @@ KEPT = (
     "sql.*.row_bytes",
     "sql.awake",
     "sql.read_row_cpu",
+    "zookeeper.awake",
     "zookeeper.noticing",
     "zookeeper.accept",
     "zookeeper.retry_*",

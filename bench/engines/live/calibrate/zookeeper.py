@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench.calibration import STATED, ZooKeeperCosts
@@ -30,6 +31,9 @@ OF_A_JOIN, OF_A_LEAVE = 2, 1
 """Transactions: a session, and its node; the end of both."""
 DOWN = 5.0
 """How long a leader is away, in s."""
+OLD = 14.0
+"""At the end of a run: its servers have compiled what they do, and the leader that was away has
+been back for a while, without clients: they stay where they went. In s."""
 
 _HEAD = """
 version: 1
@@ -58,6 +62,9 @@ _ELECTION = f"""
   - fault: {{kind: kill, servers: leader, for: {DOWN:g}s}}
   - hold: 18s
 """
+_END = """
+  - hold: 8s
+"""
 
 
 def measure(where: str, listen: Listener) -> ZooKeeperCosts:
@@ -71,7 +78,7 @@ def scenarios() -> tuple[str, str]:
     """The two that are run: of few sessions that join one by one, and of many that join at once."""
     few = _HEAD.format(services=FEW, ramp=100, timeout=TIMEOUT, tick=TICK)
     many = _HEAD.format(services=MANY, ramp=20_000, timeout=TIMEOUT, tick=TICK)
-    return few + _RESTARTS + 3 * _ELECTION, many + _CRASHES + 2 * _ELECTION
+    return few + _RESTARTS + 5 * _ELECTION + _END, many + _CRASHES + 2 * _ELECTION + _END
 
 
 def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
@@ -89,7 +96,7 @@ def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
     elections = _range([t for record in (few, many) for t in _elections(record)])
     join = records.spacing(many)
     session = records.cost((memory[1] - memory[0]) / (MANY - FEW), "a session in memory")
-    idle, ping, write, young, youth = _cpu_costs(few, many)
+    idle, ping, waking, write, young, youth = _cpu_costs(few, many)
     return replace(
         STATED.zookeeper,
         round_trip=round_trip,
@@ -104,6 +111,7 @@ def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
         start=max(records.back(record) - DOWN for record in (few, many)),
         client_cpu=slope("harness", "cpu_seconds", "the harness's CPU"),
         ping_cpu=ping,
+        waking_cpu=waking,
         young_cpu=young,
         youth=youth,
         write_cpu=write,
@@ -118,26 +126,30 @@ def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
     )
 
 
-def _cpu_costs(few: Record, many: Record) -> tuple[float, float, float, float, float]:
-    """`ZooKeeperCosts`' `idle_cores`, `ping_cpu`, `write_cpu`, `young_cpu` and `youth`: those that
-    come nearest to what the servers of both runs took from each reading to the next, by its
-    share."""
+def _cpu_costs(few: Record, many: Record) -> tuple[float, float, float, float, float, float]:
+    """`ZooKeeperCosts`' `idle_cores`, `ping_cpu`, `waking_cpu`, `write_cpu`, `young_cpu` and
+    `youth`: those that come nearest to what the servers of both runs took from each reading to the
+    next, by its share, while they were young as when they weren't any more."""
     from scipy.optimize import nnls  # not at import: it takes a second
 
     growths = np.concatenate([growth for run in (few, many) for growth in _growths(run)])
-    *asked, worked, took = growths.T
+    seconds, packets, transactions, worked, old, took = growths.T
+    asked = packets + transactions
+    wakings = asked / (1 + asked / seconds * STATED.zookeeper.awake)
+    # Readings of old servers are few, and all that tells youth from what stays: they count as much.
+    weight = np.where(old > 0, ((old == 0).sum() / (old > 0).sum()) ** 0.5, 1.0) / took
     best: tuple[float, list[float], float] | None = None
     for youth in np.geomspace(0.5, 30.0, 45).tolist():
-        young = (asked[1] + asked[2]) * np.exp(-worked / youth)
-        rows = np.column_stack([*asked, young]) / took[:, np.newaxis]
-        found, off = nnls(rows, np.ones(len(rows)))
+        columns = (seconds, packets, wakings, transactions, asked * np.exp(-worked / youth))
+        found, off = nnls(np.column_stack(columns) * weight[:, np.newaxis], took * weight)
         if best is None or off < best[0]:
             best = off, found.tolist(), youth
     assert best is not None
-    _, (idle, ping, write, young_cpu), youth = best
+    _, (idle, ping, waking, write, young_cpu), youth = best
     return (
         idle,
         records.cost(ping, "a ping in CPU"),
+        waking,
         records.cost(write, "a transaction in CPU"),
         young_cpu,
         youth,
@@ -145,27 +157,35 @@ def _cpu_costs(few: Record, many: Record) -> tuple[float, float, float, float, f
 
 
 def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
-    """Of each server, from each reading of its packets to the next before anybody dies: seconds,
-    packets, transactions, CPU seconds that it had taken by then in its life, and those that it
-    took."""
+    """Of each server, from each reading of its packets to the next, before anybody dies and at the
+    end: seconds, packets, transactions, CPU seconds that it had taken by then in its life, whether
+    it is old, and the CPU seconds that it took."""
     truth = record.events[record.events["observer"].isna()]
     joined, left, died = (
         np.sort(truth.loc[truth["kind"].isin(kinds), "t"].to_numpy(np.float64))
         for kinds in ([Kind.JOINED], [Kind.LEFT], [Kind.CRASHED, Kind.SERVER_KILLED])
     )
+    end = float(record.metrics["t"].max())
     for name in NAMES:
         packets, cpu = (
             records.series(record, name, metric) for metric in ("packets_received", "cpu_seconds")
         )
-        inside = packets[packets["t"] < died[0]]
-        t = inside["t"].to_numpy(np.float64)
-        worked = np.interp(t, cpu["t"].to_numpy(np.float64), cpu["value"].to_numpy(np.float64))
-        transactions = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(
-            left, t
-        )
-        columns = (t, inside["value"].to_numpy(np.float64), transactions)
-        middle = (worked[1:] + worked[:-1]) / 2
-        yield np.column_stack([*(np.diff(each) for each in columns), middle, np.diff(worked)])
+        killed = truth.loc[
+            (truth["kind"] == str(Kind.SERVER_KILLED)) & (truth["subject"] == name), "t"
+        ]
+        for since, until, old in ((-np.inf, died[0], 0.0), (end - OLD, np.inf, 1.0)):
+            inside = packets[packets["t"].between(since, until)]
+            t = inside["t"].to_numpy(np.float64)
+            born = killed[killed < since].max()  # NaN: with the run
+            others = 0.0 if pd.isna(born) else float(np.interp(born, cpu["t"], cpu["value"]))
+            worked = np.interp(t, cpu["t"], cpu["value"]) - others
+            transactions = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(
+                left, t
+            )
+            columns = (t, inside["value"].to_numpy(np.float64), transactions)
+            middle = (worked[1:] + worked[:-1]) / 2
+            steps = [np.diff(each) for each in columns]
+            yield np.column_stack([*steps, middle, np.full_like(middle, old), np.diff(worked)])
 
 
 def _expiries(record: Record) -> tuple[float, float]:

@@ -186,7 +186,7 @@ class BatchedSqlServices(SqlServices):
         for outage in self.outages:
             if not outage.hangs and outage.up < np.inf:
                 inside = (outage.down <= at) & (at < outage.up)
-                at[inside] = BACKOFF.all_after(at[inside], outage.up)
+                at[inside] = self.retry_all(services[inside], outage.down, outage.up)
             elif not outage.hangs:
                 at[at >= outage.down] = np.inf
         for place in np.flatnonzero(self._troubled[services]).tolist():
@@ -239,8 +239,8 @@ class BatchedSqlServices(SqlServices):
         self._busy[services] = answered
         self._remember(services[hit], at[hit], served.sent[hit], answered[hit], broken)
         if (failed := np.minimum(answered, given_up) > broken).any():
-            again = [self.retry(service, broken, mended) for service in services[failed].tolist()]
-            self._stray(services[failed], np.array(again), due[failed])
+            again = self.retry_all(services[failed], broken, mended)
+            self._stray(services[failed], again, due[failed])
         if (failed := ~failed & (given_up < np.inf)).any():
             self._stray(services[failed], given_up[failed] + BACKOFF.first, due[failed])
 

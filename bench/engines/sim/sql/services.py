@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.calibration import SqlCosts
 from bench.engines.sim.course import LEAD, Spell, Strike, spells, strikes
-from bench.engines.sim.ledger import Ledger
+from bench.engines.sim.ledger import Ledger, Numbers
 from bench.engines.sim.noise import Noise
 from bench.engines.sim.outages import Backoff, Outage
 from bench.engines.sim.path import Path
@@ -147,14 +147,14 @@ class SqlServices(ABC):
         (spell,) = self.spells[service]
         assert isinstance(spell.fault, OnServices)
         if spell.fault.orderly:
-            self.rows.leave(self._left(spell), service)
-            restarted = max(restarted, self._left(spell))
-        tried = self.sendable_now(restarted)
+            self.rows.leave(self._left(service, spell), service)
+            restarted = max(restarted, self._left(service, spell))
+        tried = self.sendable_now(service, restarted)
         if self.backend.profile == "tuned" and self.rows.token[service] >= 0:
             # It stands under the name of its own dead life, which has to be silent first.
             silent_at = float(self.rows.visible[service]) + self.backend.timeout
             if tried < silent_at:
-                tried = self.sendable_now(tried + self.backend.timeout)
+                tried = self.sendable_now(service, tried + self.backend.timeout)
         joined = tried + self.costs.join_latency
         first = self._first_beats()
         phase = first if isinstance(first, float) else float(first[service])
@@ -189,16 +189,21 @@ class SqlServices(ABC):
 
     # --- beating
 
-    def sendable_now(self, t: float) -> float:
-        """The first attempt at that instant or later that finds the server."""
+    def sendable_now(self, service: int, t: float) -> float:
+        """That instant, or when it next has a connection, if the server is away."""
         for outage in self.outages:
             if not outage.hangs and outage.down <= t < outage.up:
-                t = BACKOFF.after(t, outage.up)
+                t = self.retry(service, outage.down, outage.up)
         return t
 
     def retry(self, service: int, broken: float, mended: float) -> float:
-        """When it tries again whose connection broke then, until somebody answers."""
+        """When it next has a connection, where all broke then: whenever its beat is due, it waits
+        for those that the whole pool has been trying to open since."""
         return BACKOFF.after(broken + NOTICED * self._own.at(service, 2), mended)
+
+    def retry_all(self, services: Numbers, broken: float, mended: float) -> Floats:
+        """The same of many."""
+        return BACKOFF.all_after(broken + NOTICED * self._own.of(services, 2), mended)
 
     def sendable(self, service: int, due: float) -> float:
         """When a beat that is due then goes out; infinity: never."""
@@ -210,7 +215,7 @@ class SqlServices(ABC):
                     t = self._silent_until(service, spell, t)
             if t == np.inf:
                 return t
-            t = self.sendable_now(t)
+            t = self.sendable_now(service, t)
             if t == now:
                 return t if t < self.stops[service] else np.inf
 
@@ -256,7 +261,7 @@ class SqlServices(ABC):
         for service, hits in self.spells.items():
             for spell in hits:
                 if spell.kind == "leave" and spell.start < self.end:
-                    self.rows.leave(self._left(spell), service)
+                    self.rows.leave(self._left(service, spell), service)
         self.rows.end(self.end)
         for service, hits in self.spells.items():
             for spell in hits:
@@ -274,8 +279,8 @@ class SqlServices(ABC):
             if spell.kind == "restart" and spell.end < self.end
         )
 
-    def _left(self, spell: Spell) -> float:
-        return self.sendable_now(spell.start) + self.costs.join_latency
+    def _left(self, service: int, spell: Spell) -> float:
+        return self.sendable_now(service, spell.start) + self.costs.join_latency
 
     # --- the ground truth
 

@@ -59,7 +59,7 @@ class Failover:
             return
         dropped = of.now + each.spread * of.own.of(hit, 2 + number)
         back, servers = of.admission.admit_all(hit, dropped)
-        of.moves.append(Move(of.now, of.server[hit], back, servers))
+        of.moves.append(Move(np.full(len(hit), of.now), of.server[hit], back, servers))
         deadline = self._deadlines(hit, back)
         in_time = back < deadline
         here = hit[in_time]

@@ -62,12 +62,13 @@ def _shares(sessions: Sessions, seconds: int) -> tuple[Floats, Floats]:
     moved, coming = (np.zeros((ensemble.count, seconds)) for _ in range(2))
     moved[:, 0] = np.bincount(sessions.first_server, minlength=ensemble.count)
     for move in sessions.moves:
-        left = min(int(move.t), seconds - 1)
-        moved[:, left] -= np.bincount(move.old, minlength=ensemble.count)
+        left = move.t.astype(np.int64)
+        np.subtract.at(moved, (move.old, np.minimum(left, seconds - 1)), 1.0)
         here = move.back < seconds
         place = move.new[here], move.back[here].astype(np.int64)
         np.add.at(moved, place, 1.0)
-        np.add.at(coming, place, 1.0)
+        if not move.anew:
+            np.add.at(coming, place, 1.0)
     return np.cumsum(moved, axis=1) / count, coming
 
 
@@ -101,11 +102,11 @@ def _warmed_up(costs: ZooKeeperCosts, backend: ZooKeeperBackend) -> float:
 
 def _worked(costs: ZooKeeperCosts, requests: Floats, transactions: Floats, age: float) -> Floats:
     """What a server takes in each second that has worked for ``age`` CPU seconds before."""
+    asked = requests + transactions
     grown = costs.idle_cores + requests * costs.ping_cpu + transactions * costs.write_cpu
+    grown += asked / (1 + asked * costs.awake) * costs.waking_cpu
     cpu = np.empty(len(requests))
-    for second, (known, count) in enumerate(
-        zip(grown.tolist(), (requests + transactions).tolist(), strict=True)
-    ):
+    for second, (known, count) in enumerate(zip(grown.tolist(), asked.tolist(), strict=True)):
         young = costs.young_cpu * count * math.exp(-age / costs.youth)
         cpu[second] = known + costs.youth * math.log1p(young / costs.youth)
         age += cpu[second]

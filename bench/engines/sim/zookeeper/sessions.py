@@ -35,14 +35,17 @@ FIRST_TOKEN = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Sessions that lost their connections in one break, and have others."""
+    """Clients that lost their connections, and have others."""
 
-    t: float
+    t: Floats
+    """When each lost its own."""
     old: NDArray[np.int16]
     """Their servers before."""
     back: Floats
     """When each has one again; infinite: never."""
     new: NDArray[np.int16]
+    anew: bool = False
+    """They are new processes: that they come is a join like any other."""
 
 
 @dataclass
@@ -63,6 +66,10 @@ class Sessions:
     _came: list[tuple[float, int, int]] = field(default_factory=list)
     _went: list[tuple[float, int, int]] = field(default_factory=list)
     """Single nodes, until the end."""
+    _moved: dict[bool, list[tuple[float, int, float, int]]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
+    """Single moves, until then: the columns of `Move`, by its `anew`."""
 
     def __post_init__(self) -> None:
         run, backend = self.run, self.run.backend
@@ -136,6 +143,12 @@ class Sessions:
             if singles:
                 t, services, tokens = zip(*singles, strict=True)
                 all_of_them.append((np.array(t), np.array(services), np.array(tokens)))
+        for anew, moved in self._moved.items():
+            if moved:
+                lost, old, back, new = (np.array(each) for each in zip(*moved, strict=True))
+                self.moves.append(
+                    Move(lost, old.astype(np.int16), back, new.astype(np.int16), anew)
+                )
         self.events = self.environment.scheduled
 
     def until(self, t: float) -> simpy.Event:
@@ -229,6 +242,11 @@ class Sessions:
         gone = self.now + self.write_time / 2
         self._went.append((gone, service, int(self.token[service])))
 
+    def move(self, service: int, server: int, back: float, *, anew: bool = False) -> None:
+        """It goes to that server, and has a connection at ``back``; ``anew`` as of `Move`."""
+        self._moved[anew].append((self.now, int(self.server[service]), back, server))
+        self.server[service] = server
+
     def come_back(self, service: int, dropped: float, *, recovering: bool = False) -> Steps:
         """It has no connection since then, and looks for one."""
         self.connected[service] = False
@@ -237,7 +255,7 @@ class Sessions:
         yield self.until(back)
         if self.pings.stretch[service] != stretch or service in self.ended:
             return
-        self.server[service] = server
+        self.move(service, server, back)
         if not self.stands[service]:
             yield from self.join_again(service, lost=True)
             if recovering:

@@ -89,7 +89,8 @@ class Troubles:
         of.ended.discard(service)
         of.ledger.tell(of.now, Kind.RESTARTED, service)
         of.ledger.tell(of.now, Kind.JOINING, service)
-        back, of.server[service] = of.admission.admit(service, of.now)
+        back, server = of.admission.admit(service, of.now)
+        of.move(service, server, back, anew=True)
         yield of.until(back)
         yield from of.join_again(service, lost=False)
 
@@ -185,7 +186,8 @@ class Troubles:
                     self._heard(service, there)
                 yield of.until(begun := min(back, given_up))
                 if back < given_up:
-                    back, of.server[service] = of.admission.admit(service, back)
+                    back, server = of.admission.admit(service, back)
+                    of.move(service, server, back)
                     yield of.until(back)
                     if of.stands[service]:
                         of.connected[service] = True
