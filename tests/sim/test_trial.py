@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def tried(*results: Path, detections: int = ENOUGH) -> Result:
     return CliRunner().invoke(main, [*command, "--detections", str(detections)])
 
 
-def told(ran: Result) -> dict[str, object]:
+def told(ran: Result) -> dict[str, Any]:
     (trial,) = json.loads(ran.stdout[ran.stdout.index("[") :])
     assert isinstance(trial, dict)
     return trial
@@ -77,9 +78,9 @@ def test_results_of_one_scenario_are_pooled_and_predicted(tmp_path: Path) -> Non
     ran = tried(*results, detections=2 * ENOUGH)
     assert ran.exit_code in (0, 3), ran.output  # these few may happen to be unlike
     trial = told(ran)
-    assert len(trial["results"]) == 2  # type: ignore[arg-type]
+    assert len(trial["results"]) == 2
     assert trial["simulations"] == 2 * ENOUGH / VICTIMS
-    (detection,) = trial["prediction"]["detections"]  # type: ignore[index]
+    (detection,) = trial["prediction"]["detections"]
     assert (detection["live"], detection["sim"]) == (2 * VICTIMS, 2 * ENOUGH)
     assert detection["ks"] <= detection["ks_null"]
     assert detection["errors"][0]["chance"] < 0.4
@@ -99,7 +100,7 @@ def test_a_simulated_result_is_no_evidence(tmp_path: Path) -> None:
 
 def test_evidence_that_may_not_be_believed_is_told(tmp_path: Path) -> None:
     trial = told(tried(live(tmp_path, reasons=["beats went out late"])))
-    assert any("invalid: beats went out late" in each for each in trial["warnings"])  # type: ignore[attr-defined]
+    assert any("invalid: beats went out late" in each for each in trial["warnings"])
 
 
 def seen(
