@@ -25,7 +25,7 @@ more; the servers' CPU."""
 
 YARDSTICK = "yardstick_seconds"
 """How slow the machine was, for whoever reads the figures; nothing is corrected by it, since it
-falls where the machine is busy."""
+depends on the load as well."""
 
 NULL = 0.95
 """The quantile of what chance alone gives: so many of all samples of the live runs' size, drawn
