@@ -16,14 +16,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from bench.errors import HarnessError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMA = 3
+SCHEMA = 4
+
+Amount = TypeVar("Amount", float, NDArray[np.float64])
 
 
 class CalibrationError(HarnessError):
@@ -92,6 +96,8 @@ class SqlCosts:
     """A read of an empty group."""
     read_row: float
     """What each row adds, to the reader."""
+    read_cpu: float
+    """What such a read takes of the server's CPU."""
     read_row_cpu: float
     """What each row costs the server."""
     start: float
@@ -125,7 +131,12 @@ class ZooKeeperCosts:
     """The longest that a connection takes to end when the leader has died."""
     election_low: float
     election_high: float
-    """From the death of a leader until the new one serves, uniformly."""
+    """From the death of a leader until the new one serves, uniformly, where there are hardly any
+    sessions."""
+    election_session: float
+    """What each session adds to that."""
+    election_cpu: float
+    """CPU of a server that lives to see an election, apart from what its clients ask of it."""
     start: float
     """From the start of a stopped server until it serves in its ensemble."""
     accept: float
@@ -142,12 +153,13 @@ class ZooKeeperCosts:
     awake: float
     """A server sleeps again so long after it woke: what comes meanwhile wakes nobody."""
     young_cpu: float
-    """What a new server takes besides for a request or a transaction: it interprets, and compiles
-    what is asked often."""
+    """What waking a new server takes besides: it interprets, and compiles what is asked often."""
     youth: float
     """CPU seconds: each time a server has worked so long, that has fallen by a factor of e."""
     write_cpu: float
     """CPU of one server for a transaction."""
+    flush_cpu: float
+    """CPU of one server for writing its log, which the transactions of one `awake` share."""
     idle_cores: float
     """Of one server."""
     start_cpu: float
@@ -244,6 +256,12 @@ def read(data: object, where: str) -> Calibration:
     return _built(Calibration, given)
 
 
+def wakings(asked: Amount, awake: float) -> Amount:
+    """How often in a second a server is woken that is asked so often, and sleeps again ``awake`` s
+    after it woke."""
+    return asked / (1 + asked * awake)
+
+
 OPTIONAL = "float | None"
 
 _PARTS: Mapping[str, type] = {
@@ -333,6 +351,7 @@ STATED = Calibration(
         join_latency=4e-3,
         read=1.0e-3,
         read_row=12e-6,
+        read_cpu=0.2e-3,
         read_row_cpu=0.7e-6,
         start=0.2,
         recovery=1.5,
@@ -348,19 +367,22 @@ STATED = Calibration(
         expiry=4.0e-3,
         event=15e-6,
         noticing=0.7,
-        election_low=0.6,
-        election_high=1.8,
+        election_low=0.4,
+        election_high=1.3,
+        election_session=75e-6,
+        election_cpu=0.8,
         start=3.0,
         accept=0.9e-3,
         retry_low=0.1,
         retry_high=0.7,
         client_cpu=18e-6,
-        ping_cpu=90e-6,
-        waking_cpu=320e-6,
+        ping_cpu=70e-6,
+        waking_cpu=310e-6,
         awake=10e-3,
-        young_cpu=850e-6,
-        youth=1.6,
-        write_cpu=220e-6,
+        young_cpu=2.7e-3,
+        youth=2.0,
+        write_cpu=30e-6,
+        flush_cpu=2.4e-3,
         idle_cores=0.004,
         start_cpu=1.0,
         read_member=8e-6,

@@ -71,8 +71,11 @@ class Detection:
 
     @property
     def ok(self) -> bool | None:
-        """Whether the model is as near as it is held to be; None where it isn't, but no farther
-        off than so few detections are by chance."""
+        """Whether the model is as near as it is held to be, also where nobody was noticed nor
+        foreseen to be; None where it isn't, but no farther off than so few detections are by
+        chance."""
+        if self.live == self.sim == 0:
+            return True
         if self.ks is None or self.ks_null is None:
             return None
         verdicts = [_held(self.ks, KS, self.ks_null)]

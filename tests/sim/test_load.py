@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.calibration import STATED
+from bench.calibration import STATED, Calibration
 from bench.engines.sim import simulated
 from bench.measure.audit import Bounds, audit
 from bench.measure.detection import victims
@@ -25,6 +25,8 @@ backends:
   zk: {{kind: zookeeper, servers: 3, session_timeout: 10s, warm_up: {warm_up}}}
 """
 
+SERVERS = ("zk-1", "zk-2", "zk-3")
+
 DATABASE = """
 seed: 1
 services: {{count: 1_000, ramp: 1000/s}}
@@ -39,6 +41,22 @@ def cores(record: Record) -> float:
     found = load(record)["server_cpu_cores"]
     assert found is not None
     return found
+
+
+def ensemble_where(**cost: float) -> Calibration:
+    """Servers that take CPU for this alone."""
+    others = ("idle_cores", "ping_cpu", "waking_cpu", "young_cpu", "write_cpu", "flush_cpu")
+    free = dict.fromkeys((*others, "election_cpu"), 0.0)
+    zookeeper = replace(STATED.zookeeper, **{**free, **cost})
+    return replace(STATED, zookeeper=zookeeper)
+
+
+def took(record: Record, server: str, since: float) -> float:
+    """CPU seconds of a server from then on, the start of another process apart."""
+    metrics = record.metrics
+    mine = (metrics["source"] == server) & (metrics["metric"] == "cpu_seconds")
+    counted = metrics[mine & (metrics["t"] >= since)]["value"]
+    return float(counted.iloc[-1] - counted.iloc[0])
 
 
 def test_a_server_that_has_worked_costs_less() -> None:
@@ -89,6 +107,44 @@ def test_who_comes_back_is_served_where_it_comes_to() -> None:
     ]
     assert min(rates) == 0, "the leader that was killed last has no clients any more"
     assert sum(rates) == pytest.approx(600 * 0.32, rel=0.02)
+
+
+def test_transactions_that_come_together_share_a_flush_of_the_log() -> None:
+    """Spread ones don't: a burst costs as much as how long it takes."""
+    flushes = {}
+    for over in ("0s", "10s"):
+        leaves = (
+            f", {{fault: {{kind: leave, select: {{count: 100}}, over: {over}}}}}, {{hold: 12s}}"
+        )
+        (run,) = planned(ENSEMBLE.format(warm_up=0, more=leaves))
+        found = simulated(run, ensemble_where(flush_cpu=1.0))
+        left = float(told(found, Kind.LEFT)["t"].min())
+        flushes[over] = [took(found, name, left - 2) for name in SERVERS]
+    assert all(1 <= times <= 2 for times in flushes["0s"])
+    assert flushes["10s"] == pytest.approx([95, 95, 95], abs=6), "100 within 1,000 steps of 10 ms"
+
+
+def test_an_election_is_work_for_those_that_live_to_see_it() -> None:
+    kill = ", {fault: {kind: kill, servers: leader, for: 60s}}, {hold: 30s}"
+    (run,) = planned(ENSEMBLE.format(warm_up=0, more=kill))
+    found = simulated(run, ensemble_where(election_cpu=1.0))
+    assert sorted(took(found, name, 20) for name in SERVERS) == pytest.approx([0, 1, 1])
+    (alone,) = planned(ENSEMBLE.format(warm_up=0, more=kill).replace("servers: 3", "servers: 1"))
+    assert took(simulated(alone, ensemble_where(election_cpu=1.0)), "zk-1", 20) == 0
+
+
+def test_the_more_sessions_there_are_the_longer_an_election_takes() -> None:
+    kill = ", {fault: {kind: kill, servers: leader, for: 20s}}, {hold: 30s}"
+    (run,) = planned(ENSEMBLE.format(warm_up=0, more=kill))
+    costs = {"election_low": 1.0, "election_high": 1.0, "retry_high": 0.0}
+    blind = []
+    for each in (0.0, 0.01):
+        zookeeper = replace(STATED.zookeeper, **costs, election_session=each)
+        found = simulated(run, replace(STATED, zookeeper=zookeeper))
+        (killed,) = told(found, Kind.SERVER_KILLED)["t"]
+        (again,) = told(found, Kind.RESYNCED, "observer-0")["t"]
+        blind.append(again - killed)
+    assert blind == pytest.approx([1.0, 7.0], abs=0.05), "600 sessions, 10 ms each"
 
 
 def test_beats_that_come_fast_share_the_waking_of_the_server() -> None:

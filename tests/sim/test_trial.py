@@ -138,6 +138,15 @@ def test_a_few_detections_are_too_few_to_tell() -> None:
     assert compare({"zk": [seen([1.0, 2.0, 3.0, 4.0, 5.0])]}, model).ok is False
 
 
+@pytest.mark.parametrize(("noticed", "ok"), [([], True), ([9.0], None)])
+def test_who_goes_unnoticed_in_both_worlds_was_predicted(
+    noticed: list[float], ok: bool | None
+) -> None:
+    late = [*noticed, *[np.inf] * (5 - len(noticed))]
+    (detection,) = compare({"zk": [seen(late)]}, {"zk": [seen([np.inf] * 5)] * 20}).detections
+    assert detection.ok is ok
+
+
 def test_runs_that_share_what_is_random_count_once() -> None:
     """All victims of one election are late together: how many there are tells little."""
     offsets = np.random.default_rng(1).uniform(0.0, 4.0, 200)

@@ -17,7 +17,6 @@ KEPT = (
     "sql.*.exchanges",
     "sql.*.row_bytes",
     "sql.awake",
-    "sql.read_row_cpu",
     "zookeeper.awake",
     "zookeeper.noticing",
     "zookeeper.accept",

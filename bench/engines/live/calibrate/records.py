@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from bench.engines.live.engine import execute
 from bench.errors import InvalidRun
-from bench.plan import plan
+from bench.plan import Floats, plan
 from bench.progress import Listener
 from bench.result import Kind, Record
 from bench.scenario import loads
 
+ROUNDS = 12
+"""Of fitting: each weighs rows by what the one before expects of them."""
+LEAST = 1e-6
+"""CPU seconds: less than that is nothing."""
 HOLD = 1
 """The first phase in which nothing happens, of every scenario here."""
 
@@ -25,6 +30,24 @@ def cost(value: float, what: str) -> float:
             "calibration again when it is quiet"
         )
     return value
+
+
+def nearest(rows: Floats, took: Floats, weights: Floats) -> tuple[list[float], float]:
+    """The costs of the columns, none below 0, by which ``rows`` come nearest to what they ``took``,
+    each by its share of what is expected of it; and how far off they are, to compare: a regression
+    with gamma errors and the identity link. ``weights``: how much each row says.
+
+    Shares of what was measured would make the lowest readings count the most.
+    """
+    from scipy.optimize import nnls  # not at import: it takes a second
+
+    expected = took
+    for _ in range(ROUNDS):
+        scale = np.sqrt(weights) / np.maximum(expected, LEAST)
+        found, _ = nnls(rows * scale[:, np.newaxis], took * scale)
+        expected = rows @ found
+    expected = np.maximum(expected, LEAST)
+    return found.tolist(), float((weights * (np.log(expected) + took / expected)).sum())
 
 
 def recorded(text: str, where: str, listen: Listener) -> Record:
@@ -43,6 +66,13 @@ def series(record: Record, source: str, metric: str) -> pd.DataFrame:
     found = metrics[(metrics["source"] == source) & (metrics["metric"] == metric)]
     if len(found) < 2:
         raise InvalidRun(f"{source} was not metered for {metric}: nothing can be calibrated")
+    return found.sort_values("t")
+
+
+def truth(record: Record, kind: Kind) -> pd.DataFrame:
+    """What was done of that kind, in order of time."""
+    events = record.events
+    found = events[(events["kind"] == str(kind)) & events["observer"].isna()]
     return found.sort_values("t")
 
 

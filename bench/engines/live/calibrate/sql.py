@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import sqlalchemy as sa
 
-from bench.calibration import STATED, BeatCosts, SqlCosts
+from bench.calibration import STATED, BeatCosts, SqlCosts, wakings
 from bench.engines.live.calibrate import records
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.progress import Listener
@@ -65,12 +65,13 @@ backends:
 """
 
 
+DRIP = Load("nova", 1_000, 20.0, NARROW)
 SLOW = Load("nova", 1_000, 4.0, NARROW)
 FAST = Load("nova", 1_000, 1.0, WIDE)
 RARE = Load("tuned", 1_000, 20.0, NARROW)
 RESTARTED = Load("tuned", 1_000, 4.0, NARROW, "restart")
 KILLED = Load("tuned", 10_000, 5.0, WIDE, "kill")
-LOADS = (SLOW, FAST, RARE, RESTARTED, KILLED)
+LOADS = (DRIP, SLOW, FAST, RARE, RESTARTED, KILLED)
 
 Runs = Mapping[Load, Record]
 """One round of `LOADS`."""
@@ -86,6 +87,8 @@ class Probes:
     flush_cpu: float
     read: float
     read_row: float
+    read_cpu: float
+    read_row_cpu: float
 
 
 def measure(where: str, listen: Listener) -> SqlCosts:
@@ -124,7 +127,8 @@ def costs(rounds: Sequence[Runs], probes: Probes) -> SqlCosts:
         join_latency=mean(records.latency, SLOW),
         read=probes.read,
         read_row=probes.read_row,
-        read_row_cpu=STATED.sql.read_row_cpu,
+        read_cpu=probes.read_cpu,
+        read_row_cpu=probes.read_row_cpu,
         start=mean(records.back, RESTARTED) - 1.0,
         recovery=mean(records.back, KILLED) - 1.0,
         idle_cores=idle,
@@ -137,16 +141,15 @@ def costs(rounds: Sequence[Runs], probes: Probes) -> SqlCosts:
 def _cpu_costs(rounds: Sequence[Runs], probes: Probes) -> tuple[float, dict[str, Pair]]:
     """Cores of the idle server, and of each profile's beats `BeatCosts`' `server_cpu` and
     `waking_cpu`: those that come nearest to what all runs took, each by its share."""
-    from scipy.optimize import nnls  # not at import: it takes a second
-
-    rows, profiles = [], ("nova", "tuned")
+    rows, all_took, profiles = [], [], ("nova", "tuned")
     for load, record in (item for runs in rounds for item in runs.items()):
         took = records.rate(record, "pg", "cpu_seconds")
         took -= probes.flush_cpu * records.rate(record, "pg", "wal_syncs")
-        wakings = load.rate / (1 + load.rate * STATED.sql.awake)
-        own = [(load.rate, wakings) if profile == load.profile else (0, 0) for profile in profiles]
-        rows.append(np.array([1.0, *own[0], *own[1]]) / records.cost(took, "a server's CPU"))
-    idle, *found = nnls(np.array(rows), np.ones(len(rows)))[0].tolist()
+        woken = wakings(load.rate, STATED.sql.awake)
+        own = [(load.rate, woken) if profile == load.profile else (0, 0) for profile in profiles]
+        rows.append([1.0, *own[0], *own[1]])
+        all_took.append(records.cost(took, "a server's CPU"))
+    (idle, *found), _ = records.nearest(np.array(rows), np.array(all_took), np.ones(len(rows)))
     return idle, {
         profile: (records.cost(beat, f"a beat ({profile}) in the server's CPU"), waking)
         for profile, beat, waking in zip(profiles, found[::2], found[1::2], strict=True)
@@ -212,21 +215,28 @@ async def _exchanges(deployment: Deployment, *, times: int = 3_000) -> tuple[flo
     )
 
 
-def _reads(deployment: Deployment, *, rows: int = 300, repeats: int = 100) -> tuple[float, float]:
-    """A read of an empty group, and what each row adds."""
+def _reads(
+    deployment: Deployment, *, rows: int = 300, repeats: int = 1_000
+) -> tuple[float, float, float, float]:
+    """A read of an empty group, and what each row adds; the server's CPU for both."""
     with connect(deployment.url, SqlConfig(profile="tuned", timeout=60.0)) as membership:
 
-        def took(group: str) -> float:
-            begun = time.monotonic()
+        def took(group: str) -> tuple[float, float]:
+            begun, before = time.monotonic(), _cpu(deployment)
             for _ in range(repeats):
                 membership.members(group)
-            return (time.monotonic() - begun) / repeats
+            return (time.monotonic() - begun) / repeats, (_cpu(deployment) - before) / repeats
 
-        empty = took("empty")
+        empty, empty_cpu = took("empty")
         for number in range(rows):
             membership.join("full", f"member-{number}")
-        full = took("full")
-    return empty, records.cost((full - empty) / rows, "a row read")
+        full, full_cpu = took("full")
+    return (
+        empty,
+        records.cost((full - empty) / rows, "a row read"),
+        records.cost(empty_cpu, "a read in the server's CPU"),
+        records.cost((full_cpu - empty_cpu) / rows, "a row read in the server's CPU"),
+    )
 
 
 def _cpu(deployment: Deployment) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.calibration import STATED, ZooKeeperCosts
+from bench.calibration import STATED, ZooKeeperCosts, wakings
 from bench.engines.live.calibrate import records
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.provision import zookeeper as servers
@@ -31,9 +31,17 @@ OF_A_JOIN, OF_A_LEAVE = 2, 1
 """Transactions: a session, and its node; the end of both."""
 DOWN = 5.0
 """How long a leader is away, in s."""
+BETWEEN = 12.0
+"""From one leader's death to the next one's, in s."""
+WARM_UP = 15_000
+"""Sessions that have come and gone before the second round: its servers are older from the start
+than those of the first ever get."""
 OLD = 14.0
 """At the end of a run: its servers have compiled what they do, and the leader that was away has
 been back for a while, without clients: they stay where they went. In s."""
+
+YOUTHS = np.geomspace(0.5, 30.0, 45)
+"""Among which a server's youth is looked for, in CPU seconds."""
 
 _HEAD = """
 version: 1
@@ -43,10 +51,11 @@ seed: 1
 services: {{count: {services}, ramp: {ramp}/s}}
 observers: 3
 backends:
-  it: {{kind: zookeeper, servers: 3, session_timeout: {timeout:g}s, tick: {tick:g}s}}
+  it: {{kind: zookeeper, servers: 3, session_timeout: {timeout:g}s, tick: {tick:g}s,
+        warm_up: {warm_up}}}
 phases:
   - settle: 4s
-  - hold: 45s
+  - hold: 30s
 """
 _RESTARTS = """
   - fault: {kind: restart, stop: leave, select: {fraction: 100%}, over: 10s, for: 500ms}
@@ -60,111 +69,122 @@ _CRASHES = f"""
 """
 _ELECTION = f"""
   - fault: {{kind: kill, servers: leader, for: {DOWN:g}s}}
-  - hold: 18s
+  - hold: {BETWEEN:g}s
 """
 _END = """
-  - hold: 8s
+  - hold: 14s
 """
+
+
+Round = tuple[Record, Record]
+"""Records of the two `scenarios`, in their order."""
 
 
 def measure(where: str, listen: Listener) -> ZooKeeperCosts:
     """What an ensemble costs."""
-    few, many = (records.recorded(text, where, listen) for text in scenarios())
+    # Mirrored: a machine that grows slower meanwhile does so to few sessions as to many.
+    texts = (*scenarios(), *reversed(scenarios(WARM_UP)))
+    few, many, *others = (records.recorded(text, where, listen) for text in texts)
+    warm_many, warm_few = others
     with provision(ServerSpec(kind="zookeeper"), where=where) as deployment:
-        return costs(few, many, _four_letters(deployment))
+        return costs((few, many), (warm_few, warm_many), _four_letters(deployment))
 
 
-def scenarios() -> tuple[str, str]:
-    """The two that are run: of few sessions that join one by one, and of many that join at once."""
-    few = _HEAD.format(services=FEW, ramp=100, timeout=TIMEOUT, tick=TICK)
-    many = _HEAD.format(services=MANY, ramp=20_000, timeout=TIMEOUT, tick=TICK)
-    return few + _RESTARTS + 5 * _ELECTION + _END, many + _CRASHES + 2 * _ELECTION + _END
+def scenarios(warm_up: int = 0) -> tuple[str, str]:
+    """The two that are run: of few sessions that join one by one, and of many that join at once; on
+    servers that so many sessions have come to and left before."""
+    settings = {"timeout": TIMEOUT, "tick": TICK, "warm_up": warm_up}
+    few = _HEAD.format(services=FEW, ramp=100, **settings)
+    many = _HEAD.format(services=MANY, ramp=20_000, **settings)
+    return few + _RESTARTS + 6 * _ELECTION + _END, many + _CRASHES + 3 * _ELECTION + _END
 
 
-def costs(few: Record, many: Record, round_trip: float) -> ZooKeeperCosts:
-    """What follows from the records of `scenarios`."""
+def costs(cold: Round, warm: Round, round_trip: float) -> ZooKeeperCosts:
+    """What follows from the records of `scenarios`, the second time on warmed up servers."""
+    rounds = (cold, warm)
+    fews, manys = zip(*rounds, strict=True)
+    runs = (*fews, *manys)
     pings = (MANY - FEW) / PING_PERIOD
-    memory = [
-        sum(records.highest(record, name, "rss_bytes") for name in NAMES) for record in (few, many)
-    ]
 
     def slope(source: str, metric: str, what: str) -> float:
-        grown = records.rate(many, source, metric) - records.rate(few, source, metric)
+        grown = statistics.mean(
+            records.rate(many, source, metric) - records.rate(few, source, metric)
+            for few, many in rounds
+        )
         return records.cost(grown / pings, f"a ping in {what}")
 
-    expiry, spacing = _expiries(many)
-    elections = _range([t for record in (few, many) for t in _elections(record)])
-    join = records.spacing(many)
-    session = records.cost((memory[1] - memory[0]) / (MANY - FEW), "a session in memory")
-    idle, ping, waking, write, young, youth = _cpu_costs(few, many)
+    def memory(of: Sequence[Record]) -> float:
+        return statistics.mean(
+            sum(records.highest(record, name, "rss_bytes") for name in NAMES) for record in of
+        )
+
+    expiry, spacing = _expiries(manys)
+    low, high, election_session = _elections(runs)
+    session = records.cost((memory(manys) - memory(fews)) / (MANY - FEW), "a session in memory")
+    cpu = _cpu_costs(runs)
     return replace(
         STATED.zookeeper,
+        **cpu,
+        election_cpu=_election_cpu(runs, cpu),
         round_trip=round_trip,
-        write=records.latency(few) / 2 * 3 / 4,
-        join=join,
+        write=statistics.mean(map(records.latency, fews)) / 2 * 3 / 4,
+        join=statistics.mean(map(records.spacing, manys)),
         # One after another, the slower of the two is what is seen.
         close=spacing,
         event=spacing,
         expiry=expiry,
-        election_low=elections[0],
-        election_high=elections[1],
-        start=max(records.back(record) - DOWN for record in (few, many)),
+        election_low=low,
+        election_high=high,
+        election_session=election_session,
+        start=statistics.mean(map(records.back, runs)) - DOWN,
         client_cpu=slope("harness", "cpu_seconds", "the harness's CPU"),
-        ping_cpu=ping,
-        waking_cpu=waking,
-        young_cpu=young,
-        youth=youth,
-        write_cpu=write,
-        idle_cores=idle,
         start_cpu=statistics.mean(
-            records.first(record, name, "cpu_seconds") for record in (few, many) for name in NAMES
+            records.first(record, name, "cpu_seconds") for record in cold for name in NAMES
         ),
-        rss_bytes=max(0.0, memory[0] - FEW * session) / len(NAMES),
+        rss_bytes=max(0.0, memory(fews) - FEW * session) / len(NAMES),
         rss_session_bytes=session,
         ping_bytes=slope("machine", "network_bytes", "network traffic"),
-        yardstick=records.yardstick((few, many)),
+        yardstick=records.yardstick(runs),
     )
 
 
-def _cpu_costs(few: Record, many: Record) -> tuple[float, float, float, float, float, float]:
-    """`ZooKeeperCosts`' `idle_cores`, `ping_cpu`, `waking_cpu`, `write_cpu`, `young_cpu` and
-    `youth`: those that come nearest to what the servers of both runs took from each reading to the
-    next, by its share, while they were young as when they weren't any more."""
-    from scipy.optimize import nnls  # not at import: it takes a second
-
-    growths = np.concatenate([growth for run in (few, many) for growth in _growths(run)])
-    seconds, packets, transactions, worked, old, took = growths.T
-    asked = packets + transactions
-    wakings = asked / (1 + asked / seconds * STATED.zookeeper.awake)
-    # Readings of old servers are few, and all that tells youth from what stays: they count as much.
-    weight = np.where(old > 0, ((old == 0).sum() / (old > 0).sum()) ** 0.5, 1.0) / took
-    best: tuple[float, list[float], float] | None = None
-    for youth in np.geomspace(0.5, 30.0, 45).tolist():
-        columns = (seconds, packets, wakings, transactions, asked * np.exp(-worked / youth))
-        found, off = nnls(np.column_stack(columns) * weight[:, np.newaxis], took * weight)
-        if best is None or off < best[0]:
-            best = off, found.tolist(), youth
-    assert best is not None
-    _, (idle, ping, waking, write, young_cpu), youth = best
-    return (
-        idle,
-        records.cost(ping, "a ping in CPU"),
-        waking,
-        records.cost(write, "a transaction in CPU"),
-        young_cpu,
-        youth,
-    )
+def _cpu_costs(runs: Sequence[Record]) -> dict[str, float]:
+    """`ZooKeeperCosts` of a server that lives in peace: those that come nearest to what the servers
+    of all runs took from each reading to the next, by its share, while they were young as when they
+    weren't any more."""
+    readings = np.concatenate([growth for run in runs for growth in _growths(run)])
+    seconds, packets, transactions, flushes, worked, took = readings.T
+    woken = wakings((packets + transactions) / seconds, STATED.zookeeper.awake) * seconds
+    fits = []
+    for youth in YOUTHS.tolist():
+        young = woken * np.exp(-worked / youth)
+        rows = np.column_stack((seconds, packets, woken, transactions, flushes, young))
+        costs, off = records.nearest(rows, took, seconds)
+        fits.append((off, youth, costs))
+    _, youth, costs = min(fits)
+    idle, ping, waking, write, flush, young = costs
+    return {
+        "idle_cores": idle,
+        "ping_cpu": records.cost(ping, "a ping in CPU"),
+        "waking_cpu": waking,
+        "write_cpu": write,
+        "flush_cpu": records.cost(flush, "a transaction in CPU"),
+        "young_cpu": young,
+        "youth": youth,
+    }
 
 
 def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
     """Of each server, from each reading of its packets to the next, before anybody dies and at the
-    end: seconds, packets, transactions, CPU seconds that it had taken by then in its life, whether
-    it is old, and the CPU seconds that it took."""
+    end: seconds, packets, transactions, steps of `awake` in which there were any, CPU seconds that
+    it had taken by then in its life, and those that it took."""
     truth = record.events[record.events["observer"].isna()]
     joined, left, died = (
         np.sort(truth.loc[truth["kind"].isin(kinds), "t"].to_numpy(np.float64))
         for kinds in ([Kind.JOINED], [Kind.LEFT], [Kind.CRASHED, Kind.SERVER_KILLED])
     )
+    awake = STATED.zookeeper.awake
+    flushed = np.unique(np.floor(np.concatenate((joined, left)) / awake)) * awake
     end = float(record.metrics["t"].max())
     for name in NAMES:
         packets, cpu = (
@@ -173,7 +193,7 @@ def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
         killed = truth.loc[
             (truth["kind"] == str(Kind.SERVER_KILLED)) & (truth["subject"] == name), "t"
         ]
-        for since, until, old in ((-np.inf, died[0], 0.0), (end - OLD, np.inf, 1.0)):
+        for since, until in ((-np.inf, died[0]), (end - OLD, np.inf)):
             inside = packets[packets["t"].between(since, until)]
             t = inside["t"].to_numpy(np.float64)
             born = killed[killed < since].max()  # NaN: with the run
@@ -182,46 +202,82 @@ def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
             transactions = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(
                 left, t
             )
-            columns = (t, inside["value"].to_numpy(np.float64), transactions)
+            flushes = np.searchsorted(flushed, t)
             middle = (worked[1:] + worked[:-1]) / 2
-            steps = [np.diff(each) for each in columns]
-            yield np.column_stack([*steps, middle, np.full_like(middle, old), np.diff(worked)])
+            counters = (t, inside["value"].to_numpy(np.float64), transactions, flushes)
+            steps = [np.diff(each) for each in counters]
+            yield np.column_stack([*steps, middle, np.diff(worked)])
 
 
-def _expiries(record: Record) -> tuple[float, float]:
+def _election_cpu(runs: Sequence[Record], costs: Mapping[str, float]) -> float:
+    """What the first election of each run took of the two servers that saw it, apart from what
+    these costs say of their clients: later ones hit servers of all ages."""
+    excess = []
+    for record in runs:
+        killed = records.truth(record, Kind.SERVER_KILLED)
+        since, until = killed["t"].iloc[0], killed["t"].iloc[1]
+        survivors = [name for name in NAMES if name != killed["subject"].iloc[0]]
+        sessions = _living(record) / len(survivors)
+        rate = sessions / PING_PERIOD
+        pinging = rate * costs["ping_cpu"]
+        pinging += wakings(rate, STATED.zookeeper.awake) * costs["waking_cpu"]
+        # Until each has a connection again, and its next ping is due.
+        quiet = next(_lasted(record)) + STATED.zookeeper.retry_high / 2 + PING_PERIOD
+        expected = (until - since) * costs["idle_cores"] + (until - since - quiet) * pinging
+        expected += sessions * costs["ping_cpu"]
+        for name in survivors:
+            cpu = records.series(record, name, "cpu_seconds")
+            took = np.diff(np.interp((since, until), cpu["t"], cpu["value"]))
+            excess.append(float(took[0] - expected))
+    return records.cost(statistics.mean(excess), "an election in CPU")
+
+
+def _expiries(runs: Sequence[Record]) -> tuple[float, float]:
     """From the edge of a bucket until an observer is told of the first death in it, and from one
     such event to the next, by the median of all buckets."""
-    tick, epoch = record.parameters.tick, record.parameters.epoch
-    if tick is None or epoch is None:
-        raise InvalidRun("expiry can't be measured on servers whose clock isn't this machine's")
-    events = record.events
-    observer = record.observers[0]
-    left = events[(events["kind"] == str(Kind.LEFT)) & (events["observer"] == observer)]
-    told = left["t"].to_numpy(np.float64)
-    bucket = np.floor((told + epoch) / tick)
     firsts, spacings = [], []
-    for edge in np.unique(bucket):
-        times = told[bucket == edge]
-        firsts.append(float(times.min() + epoch - edge * tick))
-        if len(times) > 10:
-            spacings.append(float(np.ptp(times)) / (len(times) - 1))
+    for record in runs:
+        tick, epoch = record.parameters.tick, record.parameters.epoch
+        if tick is None or epoch is None:
+            raise InvalidRun("expiry can't be measured on servers whose clock isn't this machine's")
+        left = record.events[record.events["kind"] == str(Kind.LEFT)]
+        told = left.loc[left["observer"] == record.observers[0], "t"].to_numpy(np.float64)
+        bucket = np.floor((told + epoch) / tick)
+        for edge in np.unique(bucket):
+            times = told[bucket == edge]
+            firsts.append(float(times.min() + epoch - edge * tick))
+            if len(times) > 10:
+                spacings.append(float(np.ptp(times)) / (len(times) - 1))
     if not spacings:
         raise InvalidRun("no bucket of sessions expired: run it again")
     return statistics.median(firsts), statistics.median(spacings)
 
 
-def _elections(record: Record) -> Iterator[float]:
+def _elections(runs: Sequence[Record]) -> tuple[float, float, float]:
+    """`ZooKeeperCosts`' `election_low`, `election_high` and `election_session`."""
+    counts, times = np.array(
+        [(_living(record), lasted) for record in runs for lasted in _lasted(record)]
+    ).T
+    session = max(0.0, float(np.polyfit(counts, times, 1)[0]))
+    low, high = _range((times - counts * session).tolist())
+    return low, high, session
+
+
+def _living(record: Record) -> int:
+    """The sessions that see its elections."""
+    return record.services - len(records.truth(record, Kind.CRASHED))
+
+
+def _lasted(record: Record) -> Iterator[float]:
     """From each leader's death until clients were taken again: until the first observer had read
-    the group anew, less its pause between two attempts, as long as the first of so many waits."""
-    told = {
-        kind: record.events.loc[record.events["kind"] == str(kind), "t"].sort_values()
-        for kind in (Kind.SERVER_KILLED, Kind.RESYNCED)
-    }
+    the group anew, less its pause between two attempts, as long as the first of so many waits, and
+    the time that it read."""
+    again = record.events.loc[record.events["kind"] == str(Kind.RESYNCED), "t"].sort_values()
     pause = STATED.zookeeper.retry_high / (len(record.observers) + 1)
-    for killed in told[Kind.SERVER_KILLED]:
-        again = told[Kind.RESYNCED]
+    reading = STATED.zookeeper.read_member * _living(record)
+    for killed in records.truth(record, Kind.SERVER_KILLED)["t"]:
         if not (after := again[again > killed]).empty:
-            yield max(0.0, float(after.iloc[0] - killed) - pause)
+            yield max(0.0, float(after.iloc[0] - killed) - pause - reading)
 
 
 def _range(drawn: Sequence[float]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.calibration import Calibration
+from bench.calibration import Calibration, wakings
 from bench.engines.sim.ledger import Ledger
 from bench.engines.sim.meters import Meters, by_second
 from bench.engines.sim.noise import Noise
@@ -81,8 +81,9 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
         np.zeros(len(beats)),
     )
     flushes = beats * (services.queue.flushes / max(float(beats.sum()), 1.0))
-    cpu = costs.idle_cores + beats * beat.server_cpu + rows * costs.read_row_cpu
-    cpu += flushes * costs.flush_cpu + beats / (1 + beats * costs.awake) * beat.waking_cpu
+    cpu = costs.idle_cores + beats * beat.server_cpu + flushes * costs.flush_cpu
+    cpu += reads * costs.read_cpu + rows * costs.read_row_cpu
+    cpu += wakings(beats + reads, costs.awake) * beat.waking_cpu
     connections = services.backend.connections + SPARE * len(readers) + OWN * int(run.library.sum())
     meters.rate(SERVER, "cpu_seconds", cpu, "s")
     meters.rate(SERVER, "transactions", beats + reads, "transactions")

@@ -60,7 +60,7 @@ class Ensemble:
     backend: ZooKeeperBackend
     costs: ZooKeeperCosts
     noise: Noise
-    end: float = math.inf
+    sessions: int
     terms: list[Term] = field(default_factory=list)
     blows: list[Blow] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
@@ -136,6 +136,7 @@ class Ensemble:
                 low, high = self.costs.election_low, self.costs.election_high
                 leader = able[int(self.noise.at(2, len(self.terms)) * len(able))]
                 start = t + low + (high - low) * drawn
+                start += self.sessions * self.costs.election_session
                 if self.count == 1:
                     start = t
                 self.terms.append(Term(start, math.inf, leader))

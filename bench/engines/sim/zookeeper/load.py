@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from bench.calibration import ZooKeeperCosts
+from bench.calibration import ZooKeeperCosts, wakings
 from bench.engines.sim.ledger import CLOCK
 from bench.engines.sim.meters import Meters
 from bench.engines.sim.zookeeper.ensemble import Ensemble
@@ -17,8 +18,8 @@ from bench.engines.sim.zookeeper.watchers import Changes
 from bench.plan import Floats, Run
 from bench.scenario import ZooKeeperBackend
 
-OF_A_JOIN, OF_A_WARM_UP = 2.0, 3.0
-"""Requests: for a session and its node, and once more for its end."""
+OF_A_JOIN, OF_A_WARM_UP, OF_A_RETURN = 2.0, 3.0, 1.0
+"""Requests: for a session and its node, and once more for its end; to go on with a session."""
 WARM_UP_RATE = 250
 """Sessions that come and go in a second, before a run."""
 
@@ -35,12 +36,18 @@ def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Met
     living = np.cumsum(np.bincount(second, np.where(changes.came, 1.0, -1.0), minlength=seconds))
     pings: Floats = living.astype(np.float64) * sessions.pings.rate
     shares, coming = _shares(sessions, seconds)
+    flushes = _flushes(changes.t, costs.awake, seconds)
+    age = costs.start_cpu + _warmed_up(costs, backend)
     for server in range(ensemble.count):
         up, name = _up(ensemble, server, seconds), server_name(server)
-        requests = shares[server] * (pings + OF_A_JOIN * joins)
-        transactions = up * (written + OF_A_JOIN / 2 * joins + coming.sum(axis=0)) + coming[server]
-        age = costs.start_cpu + _warmed_up(costs, backend)
-        cpu = _lives(ensemble, server, requests, transactions, age)
+        requests = shares[server] * (pings + OF_A_JOIN * joins) + OF_A_RETURN * coming[server]
+        asked = Asked(
+            requests=requests,
+            transactions=up * (written + OF_A_JOIN / 2 * joins),
+            flushes=up * flushes,
+            elections=up * _elections(ensemble, seconds),
+        )
+        cpu = _lives(ensemble, server, asked, age)
         meters.rate(name, "cpu_seconds", cpu, "s", before=age)
         meters.rate(name, "packets_received", requests, "packets")
         meters.rate(name, "packets_sent", requests, "packets")
@@ -55,29 +62,62 @@ def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Met
     return meters
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a server is asked to do in each second."""
+
+    requests: Floats
+    transactions: Floats
+    flushes: Floats
+    elections: Floats
+
+    def within(self, seconds: slice) -> Asked:
+        """Of these seconds only."""
+        return Asked(
+            self.requests[seconds],
+            self.transactions[seconds],
+            self.flushes[seconds],
+            self.elections[seconds],
+        )
+
+
+def _flushes(written: Floats, awake: float, seconds: int) -> Floats:
+    """How often in each second the log is written, where something was written at these instants:
+    once for all that comes within ``awake`` s."""
+    steps = np.unique(np.floor(written[written < seconds] / awake)) * awake
+    return np.bincount(steps.astype(np.int64), minlength=seconds).astype(np.float64)
+
+
+def _elections(ensemble: Ensemble, seconds: int) -> Floats:
+    """How many elections end in each second; one server needs none."""
+    terms = ensemble.terms[1:] if ensemble.count > 1 else []
+    begun = np.array([term.start for term in terms if term.start < seconds])
+    return np.bincount(begun.astype(np.int64), minlength=seconds).astype(np.float64)
+
+
 def _shares(sessions: Sessions, seconds: int) -> tuple[Floats, Floats]:
-    """Which share of all sessions each server has in each second, and how many came to it then
-    from another one, or anew."""
+    """Which share of all sessions pings each server in each second, and how many came to it then
+    that had lost their connections."""
     ensemble, count = sessions.ensemble, len(sessions.token)
+    period = 1 / sessions.pings.rate
     moved, coming = (np.zeros((ensemble.count, seconds)) for _ in range(2))
     moved[:, 0] = np.bincount(sessions.first_server, minlength=ensemble.count)
     for move in sessions.moves:
         left = move.t.astype(np.int64)
         np.subtract.at(moved, (move.old, np.minimum(left, seconds - 1)), 1.0)
-        here = move.back < seconds
-        place = move.new[here], move.back[here].astype(np.int64)
-        np.add.at(moved, place, 1.0)
+        pinging = move.back + period < seconds
+        since = (move.back[pinging] + period).astype(np.int64)
+        np.add.at(moved, (move.new[pinging], since), 1.0)
         if not move.anew:
-            np.add.at(coming, place, 1.0)
+            here = move.back < seconds
+            np.add.at(coming, (move.new[here], move.back[here].astype(np.int64)), 1.0)
     return np.cumsum(moved, axis=1) / count, coming
 
 
-def _lives(
-    ensemble: Ensemble, server: int, requests: Floats, transactions: Floats, age: float
-) -> Floats:
+def _lives(ensemble: Ensemble, server: int, asked: Asked, age: float) -> Floats:
     """CPU of a server in each second: of the one that had worked for ``age`` CPU seconds when the
     run began, and of those that were started in its place."""
-    costs, seconds = ensemble.costs, len(requests)
+    costs, seconds = ensemble.costs, len(asked.requests)
     restarts = [
         (blow.end - costs.start, blow.end)
         for blow in ensemble.blows
@@ -87,7 +127,7 @@ def _lives(
     for start, stop in pairwise([0, *(int(up) for _, up in restarts), seconds]):
         life = slice(start, stop)
         worked = costs.start_cpu if start else age
-        cpu[life] = _worked(costs, requests[life], transactions[life], worked)
+        cpu[life] = _worked(costs, asked.within(life), worked)
     for begun, up in restarts:
         starting = slice(max(int(begun), 0), int(up) + 1)
         cpu[starting] += costs.start_cpu / (starting.stop - starting.start)
@@ -97,17 +137,25 @@ def _lives(
 def _warmed_up(costs: ZooKeeperCosts, backend: ZooKeeperBackend) -> float:
     """CPU seconds that one server worked before the run, its start apart."""
     each = np.full(math.ceil(backend.warm_up / WARM_UP_RATE), OF_A_WARM_UP * WARM_UP_RATE)
-    return float(_worked(costs, each / backend.servers, each, costs.start_cpu).sum())
+    flushes = wakings(each, costs.awake)
+    asked = Asked(each / backend.servers, each, flushes, np.zeros(len(each)))
+    return float(_worked(costs, asked, costs.start_cpu).sum())
 
 
-def _worked(costs: ZooKeeperCosts, requests: Floats, transactions: Floats, age: float) -> Floats:
+def _worked(costs: ZooKeeperCosts, asked: Asked, age: float) -> Floats:
     """What a server takes in each second that has worked for ``age`` CPU seconds before."""
-    asked = requests + transactions
-    grown = costs.idle_cores + requests * costs.ping_cpu + transactions * costs.write_cpu
-    grown += asked / (1 + asked * costs.awake) * costs.waking_cpu
-    cpu = np.empty(len(requests))
-    for second, (known, count) in enumerate(zip(grown.tolist(), asked.tolist(), strict=True)):
-        young = costs.young_cpu * count * math.exp(-age / costs.youth)
+    woken = wakings(asked.requests + asked.transactions, costs.awake)
+    grown = (
+        costs.idle_cores
+        + asked.requests * costs.ping_cpu
+        + woken * costs.waking_cpu
+        + asked.transactions * costs.write_cpu
+        + asked.flushes * costs.flush_cpu
+        + asked.elections * costs.election_cpu
+    )
+    cpu = np.empty(len(grown))
+    for second, (known, times) in enumerate(zip(grown.tolist(), woken.tolist(), strict=True)):
+        young = costs.young_cpu * times * math.exp(-age / costs.youth)
         cpu[second] = known + costs.youth * math.log1p(young / costs.youth)
         age += cpu[second]
     return cpu

@@ -77,7 +77,8 @@ class Sessions:
         seed, name, repeat = run.scenario.seed, run.backend_name, run.repeat
         count = run.scenario.services.count
         self.environment = Calendar()
-        self.ensemble = Ensemble(backend, self.costs, Noise(seed, name, repeat, "ensemble"))
+        chance = Noise(seed, name, repeat, "ensemble")
+        self.ensemble = Ensemble(backend, self.costs, chance, count)
         noise = Noise(seed, name, repeat, "pings")
         timeout = self.ensemble.timeout
         self.pings: Pings = (
