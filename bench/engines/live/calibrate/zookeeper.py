@@ -75,7 +75,6 @@ _END = """
   - hold: 14s
 """
 
-
 Round = tuple[Record, Record]
 """Records of the two `scenarios`, in their order."""
 
@@ -84,8 +83,7 @@ def measure(where: str, listen: Listener) -> ZooKeeperCosts:
     """What an ensemble costs."""
     # Mirrored: a machine that grows slower meanwhile does so to few sessions as to many.
     texts = (*scenarios(), *reversed(scenarios(WARM_UP)))
-    few, many, *others = (records.recorded(text, where, listen) for text in texts)
-    warm_many, warm_few = others
+    few, many, warm_many, warm_few = (records.recorded(text, where, listen) for text in texts)
     with provision(ServerSpec(kind="zookeeper"), where=where) as deployment:
         return costs((few, many), (warm_few, warm_many), _four_letters(deployment))
 
