@@ -191,7 +191,8 @@ def test_a_shard_tells_each_second_how_long_it_stood_still_and_what_it_sent(
         assert max(_of(after, stall)) > 1.0
     beats = sum(_of(before, "renewals")) + sum(_of(after, "renewals"))
     counted = sum(it.count for it in (*before, *after) if it.metric == "lateness")
-    assert abs(beats - counted) <= COUNT / INTERVAL  # those of the second under way
+    # Those of the second under way, which lasts longer where something else keeps the machine busy.
+    assert abs(beats - counted) <= 1.5 * COUNT / INTERVAL
 
 
 def _of(measurements: list[Measurement], metric: str) -> list[float]:
