@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -184,6 +185,7 @@ def test_a_shard_tells_each_second_how_long_it_stood_still_and_what_it_sent(
         os.kill(shard.pid, signal.SIGCONT)
         sleep(2.5)
         after = shard.drain().measurements
+        drained = shard.clock()
     assert len(_of(before, "loop_stall")) >= 2
     for stall in ("loop_stall", "gil_stall"):
         assert {each.unit for each in after if each.metric == stall} == {"s"}
@@ -191,8 +193,9 @@ def test_a_shard_tells_each_second_how_long_it_stood_still_and_what_it_sent(
         assert max(_of(after, stall)) > 1.0
     beats = sum(_of(before, "renewals")) + sum(_of(after, "renewals"))
     counted = sum(it.count for it in (*before, *after) if it.metric == "lateness")
+    told = max(it.t for it in after if it.metric == "renewals")
     # Those of the second under way, which lasts longer where something else keeps the machine busy.
-    assert abs(beats - counted) <= 1.5 * COUNT / INTERVAL
+    assert abs(beats - counted) <= COUNT * math.ceil((drained - told) / INTERVAL)
 
 
 def _of(measurements: list[Measurement], metric: str) -> list[float]:
