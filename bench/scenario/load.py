@@ -16,7 +16,7 @@ from bench.scenario.model import Scenario
 from bench.scenario.parts import Backend, Services
 from bench.scenario.phases import Phase
 from bench.scenario.positions import Document, Position
-from bench.scenario.quantities import WrongValue
+from bench.scenario.quantities import WrongValue, printable
 from bench.scenario.slo import Rule, Slo
 from bench.scenario.strict import KEY, Problem
 from bench.shipped import folder
@@ -140,9 +140,9 @@ def _across(data: dict[str, Any], bad: set[tuple[str | int, ...]]) -> Iterator[P
 
 
 def _lines(document: Document, problems: Iterable[Problem]) -> list[str]:
-    """The problems as the user reads them, in the order of the file, each once."""
+    """The problems as the user reads them, one line each, in the order of the file, each once."""
     placed = set()
     for where, message in problems:
         path = positions.inside(document.data, where)
-        placed.add((document.where(path, key=where[-1:] == (KEY,)), message))
+        placed.add((document.where(path, key=where[-1:] == (KEY,)), printable(message)))
     return [f"{position}: {message}" for position, message in sorted(placed)]

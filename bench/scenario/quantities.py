@@ -39,6 +39,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def printable(text: str) -> str:
+    """`text` on one line, whatever names in it the file gave."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def pattern(units: dict[str, float]) -> str:
     """The regular expression, for the schema, of what `measured` reads with these units."""
     return rf"^{NUMBER} ?({'|'.join(re.escape(unit) for unit in units)})$"

@@ -75,6 +75,12 @@ def test_a_good_file_with_any_part_replaced_by_anything(text: str, data: st.Data
         assert loads(dump(scenario), "dumped") == scenario
 
 
+def test_a_name_of_several_lines_is_told_on_one() -> None:
+    tree = yaml.safe_load(next(text for text in GOOD if "db-tuned: mistakes" in text))
+    tree["backends"] = {"\n": None}
+    assert check(yaml.safe_dump(tree), []) is None
+
+
 @given(st.sampled_from(GOOD), st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
 def test_a_good_file_with_characters_changed(text: str, chance: random.Random) -> None:
