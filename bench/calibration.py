@@ -25,7 +25,12 @@ from bench.errors import HarnessError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMA = 4
+SCHEMA = 5
+
+OF_A_JOIN, OF_A_LEAVE = 2.0, 1.0
+"""An ensemble's requests, and transactions: a session, and its node; the end of both."""
+WARM_UP_RATE = 250.0
+"""Sessions that come and go in a second, before a run."""
 
 Amount = TypeVar("Amount", float, NDArray[np.float64])
 
@@ -64,6 +69,8 @@ class BeatCosts:
     """Round trips that it takes."""
     client_cpu: float
     """Of the loop that beats for all wire services."""
+    client_waking_cpu: float
+    """What that loop takes besides where it slept."""
     server_cpu: float
     waking_cpu: float
     """What a server that was asleep takes for it besides."""
@@ -152,14 +159,17 @@ class ZooKeeperCosts:
     """What a server that was asleep takes for a request or a transaction besides."""
     awake: float
     """A server sleeps again so long after it woke: what comes meanwhile wakes nobody."""
-    young_cpu: float
-    """What waking a new server takes besides: it interprets, and compiles what is asked often."""
-    youth: float
-    """CPU seconds: each time a server has worked so long, that has fallen by a factor of e."""
     write_cpu: float
     """CPU of one server for a transaction."""
     flush_cpu: float
     """CPU of one server for writing its log, which the transactions of one `awake` share."""
+    young: float
+    """By how many times all this is more for a new server: it interprets, and compiles what is
+    asked often."""
+    youth: float
+    """In which time that falls by a factor of e."""
+    youth_transactions: float
+    """In how many transactions it does, besides."""
     idle_cores: float
     """Of one server."""
     start_cpu: float
@@ -172,6 +182,14 @@ class ZooKeeperCosts:
     """On the wire, both ways."""
     yardstick: float | None = None
     """As of `SqlCosts`."""
+
+    def slowness(
+        self, seconds: NDArray[np.float64], transactions: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How many times as much a server of that age takes for what it is asked as an old one."""
+        aged = seconds / self.youth + transactions / self.youth_transactions
+        slow: NDArray[np.float64] = 1 + self.young * np.exp(-aged)
+        return slow
 
 
 @dataclass(frozen=True)
@@ -262,6 +280,12 @@ def wakings(asked: Amount, awake: float) -> Amount:
     return asked / (1 + asked * awake)
 
 
+def warmed_up(sessions: int) -> tuple[float, float]:
+    """How long the servers of an ensemble take to see so many sessions come and go before a run, in
+    s, and for how many transactions."""
+    return sessions / WARM_UP_RATE, (OF_A_JOIN + OF_A_LEAVE) * sessions
+
+
 OPTIONAL = "float | None"
 
 _PARTS: Mapping[str, type] = {
@@ -332,6 +356,7 @@ STATED = Calibration(
         nova=BeatCosts(
             exchanges=4,
             client_cpu=375e-6,
+            client_waking_cpu=290e-6,
             server_cpu=260e-6,
             waking_cpu=150e-6,
             wal_bytes=250.0,
@@ -341,6 +366,7 @@ STATED = Calibration(
         tuned=BeatCosts(
             exchanges=1,
             client_cpu=110e-6,
+            client_waking_cpu=180e-6,
             server_cpu=125e-6,
             waking_cpu=150e-6,
             wal_bytes=150.0,
@@ -369,20 +395,21 @@ STATED = Calibration(
         noticing=0.7,
         election_low=0.4,
         election_high=1.3,
-        election_session=75e-6,
+        election_session=40e-6,
         election_cpu=0.8,
         start=3.0,
         accept=0.9e-3,
         retry_low=0.1,
         retry_high=0.7,
         client_cpu=18e-6,
-        ping_cpu=70e-6,
-        waking_cpu=310e-6,
+        ping_cpu=47e-6,
+        waking_cpu=400e-6,
         awake=10e-3,
-        young_cpu=2.7e-3,
-        youth=2.0,
-        write_cpu=30e-6,
-        flush_cpu=2.4e-3,
+        write_cpu=75e-6,
+        flush_cpu=1.4e-3,
+        young=1.0,
+        youth=100.0,
+        youth_transactions=25_000.0,
         idle_cores=0.004,
         start_cpu=1.0,
         read_member=8e-6,

@@ -45,7 +45,7 @@ def cores(record: Record) -> float:
 
 def ensemble_where(**cost: float) -> Calibration:
     """Servers that take CPU for this alone."""
-    others = ("idle_cores", "ping_cpu", "waking_cpu", "young_cpu", "write_cpu", "flush_cpu")
+    others = ("idle_cores", "ping_cpu", "waking_cpu", "write_cpu", "flush_cpu", "young")
     free = dict.fromkeys((*others, "election_cpu"), 0.0)
     zookeeper = replace(STATED.zookeeper, **{**free, **cost})
     return replace(STATED, zookeeper=zookeeper)
@@ -62,7 +62,7 @@ def took(record: Record, server: str, since: float) -> float:
 def test_a_server_that_has_worked_costs_less() -> None:
     """All that is known of a warm-up is how much a server has worked before."""
     fresh, warm = (
-        record(planned(ENSEMBLE.format(warm_up=warm_up, more=""))[0]) for warm_up in (0, 10_000)
+        record(planned(ENSEMBLE.format(warm_up=warm_up, more=""))[0]) for warm_up in (0, 40_000)
     )
     costs, asked = STATED.zookeeper, 600 * 0.32 / 3  # pings a second, at each server
     wakings = asked / (1 + asked * costs.awake)
@@ -131,6 +131,32 @@ def test_an_election_is_work_for_those_that_live_to_see_it() -> None:
     assert sorted(took(found, name, 20) for name in SERVERS) == pytest.approx([0, 1, 1])
     (alone,) = planned(ENSEMBLE.format(warm_up=0, more=kill).replace("servers: 3", "servers: 1"))
     assert took(simulated(alone, ensemble_where(election_cpu=1.0)), "zk-1", 20) == 0
+
+
+def test_a_dead_server_takes_nothing_though_its_clients_have_yet_to_notice() -> None:
+    kill = ", {fault: {kind: kill, servers: leader, for: 60s}}, {hold: 10s}"
+    (run,) = planned(ENSEMBLE.format(warm_up=0, more=kill))
+    found = simulated(run, ensemble_where(ping_cpu=1.0))
+    (killed,) = told(found, Kind.SERVER_KILLED)["t"]
+    assert min(took(found, name, killed) for name in SERVERS) == 0
+
+
+def test_a_server_grows_old_in_time_and_by_its_transactions() -> None:
+    """Those of 600 sessions that have joined: two each, at each server."""
+    (run,) = planned(ENSEMBLE.format(warm_up=0, more=""))
+    costs = {"waking_cpu": 0.01, "young": 5.0, "youth": 10.0, "youth_transactions": 800.0}
+    found = simulated(run, ensemble_where(**costs))
+    metrics = found.metrics[found.metrics["source"] == "zk-1"]
+    worked, asked = (
+        metrics[(metrics["metric"] == metric) & metrics["t"].between(5, 15)]
+        for metric in ("cpu_seconds", "packets_received")
+    )
+    seconds = np.linspace(worked["t"].iloc[0], worked["t"].iloc[-1], 10_001)
+    requests = np.ptp(asked["value"]) / np.ptp(asked["t"])
+    wakings = requests / (1 + requests * STATED.zookeeper.awake)
+    slow = 1 + 5.0 * np.exp(-seconds / 10.0 - 1_200 / 800)
+    expected = 0.01 * wakings * slow.mean() * np.ptp(seconds)
+    assert np.ptp(worked["value"]) == pytest.approx(expected, rel=0.01)
 
 
 def test_the_more_sessions_there_are_the_longer_an_election_takes() -> None:

@@ -24,10 +24,8 @@ BLURRED = {
     "event": 0.9,
     "election_low": 0.4,
     "election_high": 0.4,
-    "young_cpu": 0.25,
 }
-"""Of those that are drawn by chance, and seen a few times only; of the quicker of two steps; and of
-what falls while it is read."""
+"""Of those that are drawn by chance, and seen a few times only; and of the quicker of two steps."""
 
 
 GIVEN = replace(

@@ -114,15 +114,26 @@ def costs(rounds: Sequence[Runs], probes: Probes) -> SqlCosts:
 
     memory = [mean(rss, load) for load in (SLOW, FAST)]
     connection = records.cost((memory[1] - memory[0]) / (WIDE - NARROW), "a connection in memory")
-    idle, cpu = _cpu_costs(rounds, probes)
+
+    def server_cpu(record: Record) -> float:
+        flushes = probes.flush_cpu * records.rate(record, "pg", "wal_syncs")
+        return records.rate(record, "pg", "cpu_seconds") - flushes
+
+    def client_cpu(record: Record) -> float:
+        return records.rate(record, "harness", "cpu_seconds")
+
+    idle, server = _cpu_costs(rounds, server_cpu, "the server's CPU")
+    _, client = _cpu_costs(rounds, client_cpu, "the harness's CPU")
     return SqlCosts(
         cores=float(psutil.cpu_count() or 1),
         round_trip=probes.round_trip,
         commit=probes.commit,
         flush_cpu=probes.flush_cpu,
         awake=STATED.sql.awake,
-        nova=_beat(STATED.sql.nova, cpu["nova"], rounds, (SLOW, FAST)),
-        tuned=_beat(STATED.sql.tuned, cpu["tuned"], rounds, (RESTARTED, KILLED)),
+        nova=_beat(STATED.sql.nova, client["nova"], server["nova"], rounds, (SLOW, FAST)),
+        tuned=_beat(
+            STATED.sql.tuned, client["tuned"], server["tuned"], rounds, (RESTARTED, KILLED)
+        ),
         join=mean(records.spacing, KILLED),
         join_latency=mean(records.latency, SLOW),
         read=probes.read,
@@ -138,26 +149,30 @@ def costs(rounds: Sequence[Runs], probes: Probes) -> SqlCosts:
     )
 
 
-def _cpu_costs(rounds: Sequence[Runs], probes: Probes) -> tuple[float, dict[str, Pair]]:
-    """Cores of the idle server, and of each profile's beats `BeatCosts`' `server_cpu` and
-    `waking_cpu`: those that come nearest to what all runs took, each by its share."""
-    rows, all_took, profiles = [], [], ("nova", "tuned")
-    for load, record in (item for runs in rounds for item in runs.items()):
-        took = records.rate(record, "pg", "cpu_seconds")
-        took -= probes.flush_cpu * records.rate(record, "pg", "wal_syncs")
-        woken = wakings(load.rate, STATED.sql.awake)
-        own = [(load.rate, woken) if profile == load.profile else (0, 0) for profile in profiles]
+def _cpu_costs(
+    rounds: Sequence[Runs], took: Callable[[Record], float], whose: str
+) -> tuple[float, dict[str, Pair]]:
+    """Cores while nobody beats, and of each profile's beats what one takes, and what waking does
+    besides: those that come nearest to what all runs ``took``, each by its share."""
+    rows, profiles = [], ("nova", "tuned")
+    for load in (load for runs in rounds for load in runs):
+        pair = (load.rate, wakings(load.rate, STATED.sql.awake))
+        own = [pair if profile == load.profile else (0, 0) for profile in profiles]
         rows.append([1.0, *own[0], *own[1]])
-        all_took.append(records.cost(took, "a server's CPU"))
+    all_took = [records.cost(took(run), whose) for runs in rounds for run in runs.values()]
     (idle, *found), _ = records.nearest(np.array(rows), np.array(all_took), np.ones(len(rows)))
     return idle, {
-        profile: (records.cost(beat, f"a beat ({profile}) in the server's CPU"), waking)
+        profile: (records.cost(beat, f"a beat ({profile}) in {whose}"), waking)
         for profile, beat, waking in zip(profiles, found[::2], found[1::2], strict=True)
     }
 
 
 def _beat(
-    stated: BeatCosts, cpu: Pair, rounds: Sequence[Runs], loads: tuple[Load, Load]
+    stated: BeatCosts,
+    client: Pair,
+    server: Pair,
+    rounds: Sequence[Runs],
+    loads: tuple[Load, Load],
 ) -> BeatCosts:
     more = loads[1].rate - loads[0].rate
     reading = stated.row_bytes * (loads[1].services - loads[0].services) / POLL
@@ -175,9 +190,10 @@ def _beat(
 
     return replace(
         stated,
-        client_cpu=slope("harness", "cpu_seconds", "the harness's CPU"),
-        server_cpu=cpu[0],
-        waking_cpu=cpu[1],
+        client_cpu=client[0],
+        client_waking_cpu=client[1],
+        server_cpu=server[0],
+        waking_cpu=server[1],
         # No slope: whole pages are logged at their first change, whatever the load.
         wal_bytes=rates("pg", "wal_bytes")[1] / loads[1].rate,
         network_bytes=slope("machine", "network_bytes", "network traffic", reading),

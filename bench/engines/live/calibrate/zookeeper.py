@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from bench.calibration import STATED, ZooKeeperCosts, wakings
+from bench.calibration import (
+    OF_A_JOIN,
+    OF_A_LEAVE,
+    STATED,
+    ZooKeeperCosts,
+    wakings,
+    warmed_up,
+)
 from bench.engines.live.calibrate import records
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.provision import zookeeper as servers
@@ -27,8 +35,6 @@ TIMEOUT, TICK = 10.0, 2.0
 NAMES = ("zk-1", "zk-2", "zk-3")
 PING_PERIOD = TIMEOUT / 3 - 0.205
 """Of these sessions, on average, in s."""
-OF_A_JOIN, OF_A_LEAVE = 2, 1
-"""Transactions: a session, and its node; the end of both."""
 DOWN = 5.0
 """How long a leader is away, in s."""
 BETWEEN = 12.0
@@ -36,12 +42,17 @@ BETWEEN = 12.0
 WARM_UP = 15_000
 """Sessions that have come and gone before the second round: its servers are older from the start
 than those of the first ever get."""
+GROWING_OLD = 75.0
+"""How long servers are left to it that are asked little: whatever makes them older then is time."""
 OLD = 14.0
 """At the end of a run: its servers have compiled what they do, and the leader that was away has
 been back for a while, without clients: they stay where they went. In s."""
 
-YOUTHS = np.geomspace(0.5, 30.0, 45)
-"""Among which a server's youth is looked for, in CPU seconds."""
+SOUGHT = tuple(
+    (math.log(low), math.log(high)) for low, high in ((0.1, 10), (10, 1_000), (2_000, 200_000))
+)
+"""The logarithms between which `ZooKeeperCosts`' `young`, `youth` and `youth_transactions` are
+looked for first."""
 
 _HEAD = """
 version: 1
@@ -55,7 +66,7 @@ backends:
         warm_up: {warm_up}}}
 phases:
   - settle: 4s
-  - hold: 30s
+  - hold: {hold:g}s
 """
 _RESTARTS = """
   - fault: {kind: restart, stop: leave, select: {fraction: 100%}, over: 10s, for: 500ms}
@@ -79,6 +90,46 @@ Round = tuple[Record, Record]
 """Records of the two `scenarios`, in their order."""
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the servers of a run have gone through by any instant."""
+
+    record: Record
+    warm_up: int
+
+    def transactions(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How many there were by then, those of the warm-up with them."""
+        joined, ended = self._changes
+        seen = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(ended, t)
+        before: NDArray[np.float64] = warmed_up(self.warm_up)[1] + seen.astype(np.float64)
+        return before
+
+    def flushes(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How often the log had been written, once for all that comes within `awake`."""
+        steps = np.floor(np.concatenate(self._changes) / STATED.zookeeper.awake)
+        return np.searchsorted(np.unique(steps) * STATED.zookeeper.awake, t).astype(np.float64)
+
+    def age(
+        self, server: str, since: float, t: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How old the server is in s, and in transactions, that was there at the instant ``since``:
+        as old as its warm-up at the beginning, or killed and started again."""
+        killed = records.truth(self.record, Kind.SERVER_KILLED)
+        deaths = killed.loc[(killed["subject"] == server) & (killed["t"] < since), "t"]
+        if deaths.empty:
+            return warmed_up(self.warm_up)[0] + t, self.transactions(t)
+        born = deaths.max() + DOWN
+        return t - born, self.transactions(t) - self.transactions(born)
+
+    @cached_property
+    def _changes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        joined, left, crashed = (
+            records.truth(self.record, kind)["t"].to_numpy(np.float64)
+            for kind in (Kind.JOINED, Kind.LEFT, Kind.CRASHED)
+        )
+        return joined, np.sort(np.concatenate((left, crashed)))
+
+
 def measure(where: str, listen: Listener) -> ZooKeeperCosts:
     """What an ensemble costs."""
     # Mirrored: a machine that grows slower meanwhile does so to few sessions as to many.
@@ -92,8 +143,8 @@ def scenarios(warm_up: int = 0) -> tuple[str, str]:
     """The two that are run: of few sessions that join one by one, and of many that join at once; on
     servers that so many sessions have come to and left before."""
     settings = {"timeout": TIMEOUT, "tick": TICK, "warm_up": warm_up}
-    few = _HEAD.format(services=FEW, ramp=100, **settings)
-    many = _HEAD.format(services=MANY, ramp=20_000, **settings)
+    few = _HEAD.format(services=FEW, ramp=100, hold=GROWING_OLD, **settings)
+    many = _HEAD.format(services=MANY, ramp=20_000, hold=30, **settings)
     return few + _RESTARTS + 6 * _ELECTION + _END, many + _CRASHES + 3 * _ELECTION + _END
 
 
@@ -117,13 +168,13 @@ def costs(cold: Round, warm: Round, round_trip: float) -> ZooKeeperCosts:
         )
 
     expiry, spacing = _expiries(manys)
+    aged = [_Run(run, 0) for run in cold] + [_Run(run, WARM_UP) for run in warm]
     low, high, election_session = _elections(runs)
     session = records.cost((memory(manys) - memory(fews)) / (MANY - FEW), "a session in memory")
-    cpu = _cpu_costs(runs)
+    serving = _serving(aged)
     return replace(
-        STATED.zookeeper,
-        **cpu,
-        election_cpu=_election_cpu(runs, cpu),
+        serving,
+        election_cpu=_election_cpu(aged, serving),
         round_trip=round_trip,
         write=statistics.mean(map(records.latency, fews)) / 2 * 3 / 4,
         join=statistics.mean(map(records.spacing, manys)),
@@ -146,87 +197,84 @@ def costs(cold: Round, warm: Round, round_trip: float) -> ZooKeeperCosts:
     )
 
 
-def _cpu_costs(runs: Sequence[Record]) -> dict[str, float]:
-    """`ZooKeeperCosts` of a server that lives in peace: those that come nearest to what the servers
-    of all runs took from each reading to the next, by its share, while they were young as when they
-    weren't any more."""
+def _serving(runs: Sequence[_Run]) -> ZooKeeperCosts:
+    """What serving costs: the numbers that come nearest to what the servers of all runs took from
+    each reading to the next, by its share, while they were young as when they weren't any more."""
+    from scipy.optimize import brute  # not at import: it takes a second
+
     readings = np.concatenate([growth for run in runs for growth in _growths(run)])
-    seconds, packets, transactions, flushes, worked, took = readings.T
+    seconds, packets, transactions, flushes, served, seen, took = readings.T
     woken = wakings((packets + transactions) / seconds, STATED.zookeeper.awake) * seconds
-    fits = []
-    for youth in YOUTHS.tolist():
-        young = woken * np.exp(-worked / youth)
-        rows = np.column_stack((seconds, packets, woken, transactions, flushes, young))
-        costs, off = records.nearest(rows, took, seconds)
-        fits.append((off, youth, costs))
-    _, youth, costs = min(fits)
-    idle, ping, waking, write, flush, young = costs
-    return {
-        "idle_cores": idle,
-        "ping_cpu": records.cost(ping, "a ping in CPU"),
-        "waking_cpu": waking,
-        "write_cpu": write,
-        "flush_cpu": records.cost(flush, "a transaction in CPU"),
-        "young_cpu": young,
-        "youth": youth,
-    }
+    asked = np.column_stack((packets, woken, transactions, flushes))
+
+    def fitted(logarithms: NDArray[np.float64]) -> tuple[ZooKeeperCosts, float]:
+        young, youth, youth_transactions = np.exp(logarithms).tolist()
+        costs = replace(
+            STATED.zookeeper, young=young, youth=youth, youth_transactions=youth_transactions
+        )
+        rows = np.column_stack((seconds, asked * costs.slowness(served, seen)[:, np.newaxis]))
+        (idle, ping, waking, write, flush), apart = records.nearest(rows, took, seconds)
+        costs = replace(
+            costs,
+            idle_cores=idle,
+            ping_cpu=ping,
+            waking_cpu=waking,
+            write_cpu=write,
+            flush_cpu=flush,
+        )
+        return costs, apart
+
+    def off(logarithms: NDArray[np.float64]) -> float:
+        return fitted(logarithms)[1]
+
+    costs, _ = fitted(brute(off, SOUGHT, Ns=8))
+    records.cost(costs.ping_cpu, "a ping in CPU")
+    records.cost(costs.flush_cpu, "a transaction in CPU")
+    return costs
 
 
-def _growths(record: Record) -> Iterator[NDArray[np.float64]]:
+def _growths(run: _Run) -> Iterator[NDArray[np.float64]]:
     """Of each server, from each reading of its packets to the next, before anybody dies and at the
-    end: seconds, packets, transactions, steps of `awake` in which there were any, CPU seconds that
-    it had taken by then in its life, and those that it took."""
-    truth = record.events[record.events["observer"].isna()]
-    joined, left, died = (
-        np.sort(truth.loc[truth["kind"].isin(kinds), "t"].to_numpy(np.float64))
-        for kinds in ([Kind.JOINED], [Kind.LEFT], [Kind.CRASHED, Kind.SERVER_KILLED])
-    )
-    awake = STATED.zookeeper.awake
-    flushed = np.unique(np.floor(np.concatenate((joined, left)) / awake)) * awake
+    end: seconds, packets, transactions, flushes of the log, its age by their middle (seconds, and
+    transactions), and CPU seconds."""
+    record = run.record
+    killed = records.truth(record, Kind.SERVER_KILLED)["t"].min()
+    died = records.truth(record, Kind.CRASHED)["t"].min()  # NaN: nobody
     end = float(record.metrics["t"].max())
     for name in NAMES:
         packets, cpu = (
             records.series(record, name, metric) for metric in ("packets_received", "cpu_seconds")
         )
-        killed = truth.loc[
-            (truth["kind"] == str(Kind.SERVER_KILLED)) & (truth["subject"] == name), "t"
-        ]
-        for since, until in ((-np.inf, died[0]), (end - OLD, np.inf)):
+        for since, until in ((-np.inf, np.nanmin((killed, died))), (end - OLD, np.inf)):
             inside = packets[packets["t"].between(since, until)]
             t = inside["t"].to_numpy(np.float64)
-            born = killed[killed < since].max()  # NaN: with the run
-            others = 0.0 if pd.isna(born) else float(np.interp(born, cpu["t"], cpu["value"]))
-            worked = np.interp(t, cpu["t"], cpu["value"]) - others
-            transactions = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(
-                left, t
-            )
-            flushes = np.searchsorted(flushed, t)
-            middle = (worked[1:] + worked[:-1]) / 2
-            counters = (t, inside["value"].to_numpy(np.float64), transactions, flushes)
-            steps = [np.diff(each) for each in counters]
-            yield np.column_stack([*steps, middle, np.diff(worked)])
+            counters = (t, inside["value"], run.transactions(t), run.flushes(t))
+            steps = [np.diff(np.asarray(counter, np.float64)) for counter in counters]
+            ages = run.age(name, since, (t[1:] + t[:-1]) / 2)
+            worked = np.interp(t, cpu["t"], cpu["value"])
+            yield np.column_stack([*steps, *ages, np.diff(worked)])
 
 
-def _election_cpu(runs: Sequence[Record], costs: Mapping[str, float]) -> float:
+def _election_cpu(runs: Sequence[_Run], costs: ZooKeeperCosts) -> float:
     """What the first election of each run took of the two servers that saw it, apart from what
     these costs say of their clients: later ones hit servers of all ages."""
     excess = []
-    for record in runs:
+    for run in runs:
+        record = run.record
         killed = records.truth(record, Kind.SERVER_KILLED)
         since, until = killed["t"].iloc[0], killed["t"].iloc[1]
         survivors = [name for name in NAMES if name != killed["subject"].iloc[0]]
         sessions = _living(record) / len(survivors)
         rate = sessions / PING_PERIOD
-        pinging = rate * costs["ping_cpu"]
-        pinging += wakings(rate, STATED.zookeeper.awake) * costs["waking_cpu"]
+        pinging = rate * costs.ping_cpu + wakings(rate, costs.awake) * costs.waking_cpu
         # Until each has a connection again, and its next ping is due.
-        quiet = next(_lasted(record)) + STATED.zookeeper.retry_high / 2 + PING_PERIOD
-        expected = (until - since) * costs["idle_cores"] + (until - since - quiet) * pinging
-        expected += sessions * costs["ping_cpu"]
+        quiet = next(_lasted(record)) + costs.retry_high / 2 + PING_PERIOD
+        served = (until - since - quiet) * pinging + sessions * costs.ping_cpu
         for name in survivors:
             cpu = records.series(record, name, "cpu_seconds")
-            took = np.diff(np.interp((since, until), cpu["t"], cpu["value"]))
-            excess.append(float(took[0] - expected))
+            took = np.diff(np.interp((since, until), cpu["t"], cpu["value"])).item()
+            slow = costs.slowness(*run.age(name, since, np.array([since, until]))).mean()
+            excess.append(took - (until - since) * costs.idle_cores - slow * served)
     return records.cost(statistics.mean(excess), "an election in CPU")
 
 
@@ -252,13 +300,17 @@ def _expiries(runs: Sequence[Record]) -> tuple[float, float]:
 
 
 def _elections(runs: Sequence[Record]) -> tuple[float, float, float]:
-    """`ZooKeeperCosts`' `election_low`, `election_high` and `election_session`."""
+    """`ZooKeeperCosts`' `election_low`, `election_high` and `election_session`: by medians and
+    quartiles, for a few elections last several times as long as all others."""
+    from scipy.stats import theilslopes
+
     counts, times = np.array(
         [(_living(record), lasted) for record in runs for lasted in _lasted(record)]
     ).T
-    session = max(0.0, float(np.polyfit(counts, times, 1)[0]))
-    low, high = _range((times - counts * session).tolist())
-    return low, high, session
+    session = max(0.0, float(theilslopes(times, counts).slope))
+    lower, upper = np.quantile(times - counts * session, (0.25, 0.75)).tolist()
+    beyond = (upper - lower) / 2
+    return max(0.0, lower - beyond), upper + beyond, session
 
 
 def _living(record: Record) -> int:
@@ -276,13 +328,6 @@ def _lasted(record: Record) -> Iterator[float]:
     for killed in records.truth(record, Kind.SERVER_KILLED)["t"]:
         if not (after := again[again > killed]).empty:
             yield max(0.0, float(after.iloc[0] - killed) - pause - reading)
-
-
-def _range(drawn: Sequence[float]) -> tuple[float, float]:
-    """The two ends between which these were drawn evenly, as far as so few can tell."""
-    low, high, count = min(drawn), max(drawn), len(drawn)
-    beyond = (high - low) / (count - 1)
-    return max(0.0, low - beyond), high + beyond
 
 
 def _four_letters(deployment: Deployment) -> float:

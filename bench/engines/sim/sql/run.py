@@ -97,7 +97,8 @@ def _meters(run: Run, services: SqlServices, readers: Sequence[Reader]) -> Meter
     network = beats * beat.network_bytes + rows * beat.row_bytes
     meters.rate("machine", "network_bytes", network, "bytes")
     meters.yardstick(costs.yardstick)
-    meters.rate("harness", "cpu_seconds", beats * beat.client_cpu, "s")
+    client = beats * beat.client_cpu + wakings(beats, costs.awake) * beat.client_waking_cpu
+    meters.rate("harness", "cpu_seconds", client, "s")
     meters.samples("lateness", services.lateness, "s")
     for reader in readers:
         meters.rate(reader.name, "rows_read", by_second(reader.rows_read, services.end), "rows")

@@ -8,7 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.calibration import ZooKeeperCosts, wakings
+from bench.calibration import (
+    OF_A_JOIN,
+    OF_A_LEAVE,
+    WARM_UP_RATE,
+    ZooKeeperCosts,
+    wakings,
+    warmed_up,
+)
 from bench.engines.sim.ledger import CLOCK
 from bench.engines.sim.meters import Meters
 from bench.engines.sim.zookeeper.ensemble import Ensemble
@@ -18,10 +25,8 @@ from bench.engines.sim.zookeeper.watchers import Changes
 from bench.plan import Floats, Run
 from bench.scenario import ZooKeeperBackend
 
-OF_A_JOIN, OF_A_WARM_UP, OF_A_RETURN = 2.0, 3.0, 1.0
-"""Requests: for a session and its node, and once more for its end; to go on with a session."""
-WARM_UP_RATE = 250
-"""Sessions that come and go in a second, before a run."""
+OF_A_RETURN = 1.0
+"""Requests: to go on with a session."""
 
 
 def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Meters:
@@ -37,10 +42,12 @@ def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Met
     pings: Floats = living.astype(np.float64) * sessions.pings.rate
     shares, coming = _shares(sessions, seconds)
     flushes = _flushes(changes.t, costs.awake, seconds)
-    age = costs.start_cpu + _warmed_up(costs, backend)
+    age = Age(*warmed_up(backend.warm_up))
+    before = costs.start_cpu + _warm_up(costs, backend)
     for server in range(ensemble.count):
         up, name = _up(ensemble, server, seconds), server_name(server)
         requests = shares[server] * (pings + OF_A_JOIN * joins) + OF_A_RETURN * coming[server]
+        requests *= up  # clients notice a moment later
         asked = Asked(
             requests=requests,
             transactions=up * (written + OF_A_JOIN / 2 * joins),
@@ -48,7 +55,7 @@ def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Met
             elections=up * _elections(ensemble, seconds),
         )
         cpu = _lives(ensemble, server, asked, age)
-        meters.rate(name, "cpu_seconds", cpu, "s", before=age)
+        meters.rate(name, "cpu_seconds", cpu, "s", before=before)
         meters.rate(name, "packets_received", requests, "packets")
         meters.rate(name, "packets_sent", requests, "packets")
         memory = costs.rss_bytes + living.max() * costs.rss_session_bytes / ensemble.count
@@ -60,6 +67,14 @@ def metered(run: Run, sessions: Sessions, changes: Changes, cores: float) -> Met
     late = _lateness(work, cores, costs.ping_cpu)[: seconds - 1]
     meters.samples("lateness", enumerate(late.tolist()), "s", source=CLOCK)
     return meters
+
+
+@dataclass(frozen=True)
+class Age:
+    """How long a server has served, and how many transactions it has seen."""
+
+    seconds: float = 0.0
+    transactions: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,9 +129,9 @@ def _shares(sessions: Sessions, seconds: int) -> tuple[Floats, Floats]:
     return np.cumsum(moved, axis=1) / count, coming
 
 
-def _lives(ensemble: Ensemble, server: int, asked: Asked, age: float) -> Floats:
-    """CPU of a server in each second: of the one that had worked for ``age`` CPU seconds when the
-    run began, and of those that were started in its place."""
+def _lives(ensemble: Ensemble, server: int, asked: Asked, age: Age) -> Floats:
+    """CPU of a server in each second: of the one that was that old when the run began, and of those
+    that were started in its place."""
     costs, seconds = ensemble.costs, len(asked.requests)
     restarts = [
         (blow.end - costs.start, blow.end)
@@ -126,38 +141,37 @@ def _lives(ensemble: Ensemble, server: int, asked: Asked, age: float) -> Floats:
     cpu = np.zeros(seconds)
     for start, stop in pairwise([0, *(int(up) for _, up in restarts), seconds]):
         life = slice(start, stop)
-        worked = costs.start_cpu if start else age
-        cpu[life] = _worked(costs, asked.within(life), worked)
+        cpu[life] = _worked(costs, asked.within(life), Age() if start else age)
     for begun, up in restarts:
         starting = slice(max(int(begun), 0), int(up) + 1)
         cpu[starting] += costs.start_cpu / (starting.stop - starting.start)
     return cpu
 
 
-def _warmed_up(costs: ZooKeeperCosts, backend: ZooKeeperBackend) -> float:
+def _warm_up(costs: ZooKeeperCosts, backend: ZooKeeperBackend) -> float:
     """CPU seconds that one server worked before the run, its start apart."""
-    each = np.full(math.ceil(backend.warm_up / WARM_UP_RATE), OF_A_WARM_UP * WARM_UP_RATE)
+    seconds = math.ceil(backend.warm_up / WARM_UP_RATE)
+    each = np.full(seconds, (OF_A_JOIN + OF_A_LEAVE) * WARM_UP_RATE)
     flushes = wakings(each, costs.awake)
-    asked = Asked(each / backend.servers, each, flushes, np.zeros(len(each)))
-    return float(_worked(costs, asked, costs.start_cpu).sum())
+    warm_up = Asked(each / backend.servers, each, flushes, np.zeros(seconds))
+    return float(_worked(costs, warm_up, Age()).sum())
 
 
-def _worked(costs: ZooKeeperCosts, asked: Asked, age: float) -> Floats:
-    """What a server takes in each second that has worked for ``age`` CPU seconds before."""
-    woken = wakings(asked.requests + asked.transactions, costs.awake)
-    grown = (
-        costs.idle_cores
-        + asked.requests * costs.ping_cpu
-        + woken * costs.waking_cpu
+def _worked(costs: ZooKeeperCosts, asked: Asked, age: Age) -> Floats:
+    """What a server takes in each second that is that old before the first."""
+    seconds: Floats = age.seconds + 0.5 + np.arange(len(asked.requests), dtype=np.float64)
+    transactions: Floats = age.transactions + np.cumsum(asked.transactions) - asked.transactions / 2
+    work = (
+        asked.requests * costs.ping_cpu
+        + wakings(asked.requests + asked.transactions, costs.awake) * costs.waking_cpu
         + asked.transactions * costs.write_cpu
         + asked.flushes * costs.flush_cpu
+    )
+    cpu: Floats = (
+        costs.idle_cores
+        + work * costs.slowness(seconds, transactions)
         + asked.elections * costs.election_cpu
     )
-    cpu = np.empty(len(grown))
-    for second, (known, times) in enumerate(zip(grown.tolist(), woken.tolist(), strict=True)):
-        young = costs.young_cpu * times * math.exp(-age / costs.youth)
-        cpu[second] = known + costs.youth * math.log1p(young / costs.youth)
-        age += cpu[second]
     return cpu
 
 
