@@ -46,7 +46,7 @@ readme: $(READY)
 bench: setup
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-columns=mean,rounds -s
 
-# The model on trial, in an hour and a half on a quiet machine: what its servers take, what it is to predict, how far
+# The model on trial, in two hours on a quiet machine: what its servers take, what it is to predict, how far
 # off it is. An objective that isn't met (-) is no reason to stop.
 LIVE := -$(BIN)/heartbench run --servers local --out results/trial
 FAULTS := --set phases.1.fault.select.count
@@ -55,10 +55,10 @@ LATER_FAULTS := --set phases.3.fault.select.count
 trial: setup
 	$(BIN)/heartbench calibrate --servers local -o results/trial/calibration.json
 	$(LIVE) freeze --set services.count=2_000 --set services.ramp=500/s $(LATER_FAULTS)=500 --repeat 2
-	$(LIVE) zk-leader-kill $(FAULTS)=150 --set phases.4.fault.select.count=150 --repeat 10
+	$(LIVE) zk-leader-kill $(FAULTS)=150 --set phases.4.fault.select.count=150 --repeat 14
 	$(LIVE) pg-restart --repeat 2
 	$(LIVE) crash-10k --set phases.1.fault.select.fraction=10% --repeat 3
-	$(LIVE) power-loss --set services.count=2_000 $(FAULTS)=350 $(LATER_FAULTS)=350 --repeat 4
+	$(LIVE) power-loss --set services.count=2_000 $(FAULTS)=350 $(LATER_FAULTS)=350 --repeat 6
 	$(LIVE) nova-defaults $(FAULTS)=1_000
 	$(LIVE) clock-skew --set services.count=1_000 --set services.library=500 --set services.ramp=25/s \
 	  $(FAULTS)=250 --set phases.1.fault.over=10s --set phases.2.hold=25s \

@@ -297,7 +297,7 @@ def run(
 )
 @as_json
 def calibrate(servers: str, output: Path, as_json: bool) -> None:
-    """Measure what this machine's servers take, for --engine sim, in a quarter of an hour."""
+    """Measure what this machine's servers take, for --engine sim, in twenty minutes."""
     from bench.durable import write_text
     from bench.engines.live.calibrate import calibrate as measure
 
