@@ -46,6 +46,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"sql.nova.client_cpu": "fast"}, "sql.nova.client_cpu: 'fast' is not a number"),
         ({"zookeeper.ping_cpu": -1.0}, "zookeeper.ping_cpu: -1.0 is not a number, 0 or more"),
         ({"zookeeper.ping_cpu": float("nan")}, "zookeeper.ping_cpu: nan"),
+        ({"zookeeper.youth_transactions": 0.0}, "youth_transactions: 0.0 is not above 0"),
         ({"valid.sessions": 1.5}, "valid.sessions: 1.5 is not a whole number"),
         ({"machine": "mine"}, "machine.: an object is expected"),
     ],

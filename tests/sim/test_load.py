@@ -60,7 +60,7 @@ def took(record: Record, server: str, since: float) -> float:
 
 
 def test_a_server_that_has_worked_costs_less() -> None:
-    """All that is known of a warm-up is how much a server has worked before."""
+    """All that is known of a warm-up is how long it took, and for how many transactions."""
     fresh, warm = (
         record(planned(ENSEMBLE.format(warm_up=warm_up, more=""))[0]) for warm_up in (0, 40_000)
     )

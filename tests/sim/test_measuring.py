@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 import pandas as pd
 import pytest
 
-from bench.calibration import STATED, SqlCosts, ZooKeeperCosts
+from bench.calibration import STATED
+from bench.costs import SqlCosts, ZooKeeperCosts
 from bench.engines.live.calibrate import sql, zookeeper
 from bench.engines.sim import simulated
 from bench.plan import plan

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.calibration import STATED, SqlCosts
+from bench.calibration import STATED
+from bench.costs import SqlCosts
 from bench.engines.sim.sql.queue import Queue
 
 SQL = STATED.sql

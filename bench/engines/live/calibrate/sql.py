@@ -13,7 +13,8 @@ import numpy as np
 import psutil
 import sqlalchemy as sa
 
-from bench.calibration import STATED, BeatCosts, SqlCosts, wakings
+from bench.calibration import STATED
+from bench.costs import BeatCosts, SqlCosts, wakings
 from bench.engines.live.calibrate import records
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.progress import Listener

@@ -10,20 +10,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.calibration import (
-    OF_A_JOIN,
-    OF_A_LEAVE,
-    STATED,
-    ZooKeeperCosts,
-    wakings,
-    warmed_up,
-)
+from bench.calibration import STATED
+from bench.costs import OF_A_JOIN, OF_A_LEAVE, ZooKeeperCosts, wakings, warmed_up
 from bench.engines.live.calibrate import records
 from bench.engines.live.provision import Deployment, ServerSpec, provision
 from bench.engines.live.provision import zookeeper as servers
 from bench.errors import InvalidRun
+from bench.plan import Floats
 from bench.progress import Listener
 from bench.result import Kind, Record
 
@@ -97,21 +91,19 @@ class _Run:
     record: Record
     warm_up: int
 
-    def transactions(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    def transactions(self, t: Floats) -> Floats:
         """How many there were by then, those of the warm-up with them."""
         joined, ended = self._changes
         seen = OF_A_JOIN * np.searchsorted(joined, t) + OF_A_LEAVE * np.searchsorted(ended, t)
-        before: NDArray[np.float64] = warmed_up(self.warm_up)[1] + seen.astype(np.float64)
-        return before
+        found: Floats = warmed_up(self.warm_up)[1] + seen.astype(np.float64)
+        return found
 
-    def flushes(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    def flushes(self, t: Floats) -> Floats:
         """How often the log had been written, once for all that comes within `awake`."""
         steps = np.floor(np.concatenate(self._changes) / STATED.zookeeper.awake)
         return np.searchsorted(np.unique(steps) * STATED.zookeeper.awake, t).astype(np.float64)
 
-    def age(
-        self, server: str, since: float, t: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def age(self, server: str, since: float, t: Floats) -> tuple[Floats, Floats]:
         """How old the server is in s, and in transactions, that was there at the instant ``since``:
         as old as its warm-up at the beginning, or killed and started again."""
         killed = records.truth(self.record, Kind.SERVER_KILLED)
@@ -122,7 +114,7 @@ class _Run:
         return t - born, self.transactions(t) - self.transactions(born)
 
     @cached_property
-    def _changes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _changes(self) -> tuple[Floats, Floats]:
         joined, left, crashed = (
             records.truth(self.record, kind)["t"].to_numpy(np.float64)
             for kind in (Kind.JOINED, Kind.LEFT, Kind.CRASHED)
@@ -207,7 +199,7 @@ def _serving(runs: Sequence[_Run]) -> ZooKeeperCosts:
     woken = wakings((packets + transactions) / seconds, STATED.zookeeper.awake) * seconds
     asked = np.column_stack((packets, woken, transactions, flushes))
 
-    def fitted(logarithms: NDArray[np.float64]) -> tuple[ZooKeeperCosts, float]:
+    def fitted(logarithms: Floats) -> tuple[ZooKeeperCosts, float]:
         young, youth, youth_transactions = np.exp(logarithms).tolist()
         costs = replace(
             STATED.zookeeper, young=young, youth=youth, youth_transactions=youth_transactions
@@ -224,7 +216,7 @@ def _serving(runs: Sequence[_Run]) -> ZooKeeperCosts:
         )
         return costs, apart
 
-    def off(logarithms: NDArray[np.float64]) -> float:
+    def off(logarithms: Floats) -> float:
         return fitted(logarithms)[1]
 
     costs, _ = fitted(brute(off, SOUGHT, Ns=8))
@@ -233,7 +225,7 @@ def _serving(runs: Sequence[_Run]) -> ZooKeeperCosts:
     return costs
 
 
-def _growths(run: _Run) -> Iterator[NDArray[np.float64]]:
+def _growths(run: _Run) -> Iterator[Floats]:
     """Of each server, from each reading of its packets to the next, before anybody dies and at the
     end: seconds, packets, transactions, flushes of the log, its age by their middle (seconds, and
     transactions), and CPU seconds."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.calibration import BeatCosts, SqlCosts
+from bench.costs import BeatCosts, SqlCosts
 from bench.plan import Floats
 
 _ALONE = 256

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.calibration import SqlCosts
+from bench.costs import SqlCosts
 from bench.engines.sim.ledger import Ledger
 from bench.engines.sim.outages import Outage, during
 from bench.engines.sim.sql.rows import GONE, Episode, Version

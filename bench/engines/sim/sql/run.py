@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.calibration import Calibration, wakings
+from bench.calibration import Calibration
+from bench.costs import wakings
 from bench.engines.sim.ledger import Ledger
 from bench.engines.sim.meters import Meters, by_second
 from bench.engines.sim.noise import Noise

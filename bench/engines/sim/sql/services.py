@@ -15,7 +15,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from bench.calibration import SqlCosts
+from bench.costs import SqlCosts
 from bench.engines.sim.course import LEAD, Spell, Strike, spells, strikes
 from bench.engines.sim.ledger import Ledger, Numbers
 from bench.engines.sim.noise import Noise

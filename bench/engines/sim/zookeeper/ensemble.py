@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.calibration import ZooKeeperCosts
+from bench.costs import ZooKeeperCosts
 from bench.engines.sim.course import Strike
 from bench.engines.sim.noise import Noise
 from bench.plan import Floats

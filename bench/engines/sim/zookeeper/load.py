@@ -8,14 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.calibration import (
-    OF_A_JOIN,
-    OF_A_LEAVE,
-    WARM_UP_RATE,
-    ZooKeeperCosts,
-    wakings,
-    warmed_up,
-)
+from bench.costs import OF_A_JOIN, OF_A_LEAVE, WARM_UP_RATE, ZooKeeperCosts, wakings, warmed_up
 from bench.engines.sim.ledger import CLOCK
 from bench.engines.sim.meters import Meters
 from bench.engines.sim.zookeeper.ensemble import Ensemble

@@ -15,7 +15,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from bench.calibration import ZooKeeperCosts
+from bench.costs import ZooKeeperCosts
 from bench.engines.sim.calendar import Calendar
 from bench.engines.sim.course import LEAD, spells, strikes
 from bench.engines.sim.ledger import Ledger, Numbers

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.calibration import ZooKeeperCosts
+from bench.costs import ZooKeeperCosts
 from bench.engines.sim.ledger import Ledger, Numbers
 from bench.engines.sim.noise import Noise
 from bench.engines.sim.zookeeper.ensemble import Ensemble
